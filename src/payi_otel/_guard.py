@@ -1,0 +1,35 @@
+"""Keeps our own faults out of the application: logged in production, raised in our tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("payi.instrument")
+
+raise_faults = False
+"""Set by the test suite's conftest, so that a swallowed fault of ours fails the test that met it."""
+
+
+def log_fault(doing: str, fault: BaseException) -> None:
+    """Logs a fault of ours by its type and place only: its text may hold a prompt or a key."""
+    if raise_faults:
+        raise fault
+    try:
+        tb = fault.__traceback__
+        while tb is not None and tb.tb_next is not None:
+            tb = tb.tb_next
+        place = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}" if tb is not None else "unknown place"
+        logger.error("payi-otel failed while %s (%s at %s); the call itself is not affected", doing, type(fault).__name__, place)
+    except Exception:  # a logging handler of the application may itself fail
+        return
+
+
+@contextmanager
+def guard(doing: str) -> Iterator[None]:
+    """Runs a block of ours; an `Exception` in it is logged as "failed while <doing>" and goes no further."""
+    try:
+        yield
+    except Exception as fault:
+        log_fault(doing, fault)

@@ -1,0 +1,1 @@
+"""The `payi-otel` command."""

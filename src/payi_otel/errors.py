@@ -1,0 +1,30 @@
+"""The errors a user can meet, all of them at start-up and all of them about configuration.
+
+    PayiOtelError
+    └── ConfigurationError   one or more settings are wrong; lists every one of them
+        └── MissingKeyError  no Pay-i API key was given and none is in the environment
+
+Nothing else is raised into an application: a fault of this package is logged (see `_guard`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PayiOtelError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(PayiOtelError, ValueError):
+    """One or more settings are wrong. `problems` has one line for each: path, what was given, what is allowed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        head = self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} settings are wrong:"
+        rest = () if len(self.problems) == 1 else self.problems
+        super().__init__("\n  - ".join((head, *rest)))
+
+
+class MissingKeyError(ConfigurationError):
+    """No API key: none was given, and `PAYI_API_KEY` is not set."""

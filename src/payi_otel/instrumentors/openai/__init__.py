@@ -1,0 +1,1 @@
+"""OpenAI, Azure OpenAI and every other service reached through the `openai` SDK."""

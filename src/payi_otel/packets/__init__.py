@@ -1,0 +1,1 @@
+"""Span and payload to ingest packet; pure functions."""

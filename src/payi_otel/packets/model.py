@@ -1,0 +1,59 @@
+"""The Pay-i ingest packet and its three forms on the wire: single request, bulk item, offline record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPacket:
+    """One call as Pay-i's ingest takes it.
+
+    `body` has the keys of a single ingest's JSON body; what travels as headers there stands in the fields beside it.
+    Source: Pay-i ingest API, `POST /api/v1/ingest` and `/api/v1/ingest/bulk`.
+    """
+
+    body: Mapping[str, Any]
+    module: str = ""
+    """`name/version` of the provider SDK, for `xProxy-Instrumented-Module`."""
+    limit_ids: tuple[str, ...] = ()
+    use_case_name: str | None = None
+    use_case_id: str | None = None
+    use_case_version: int | None = None
+    use_case_step: str | None = None
+    user_id: str | None = None
+    account_name: str | None = None
+    resource_scope: str | None = None
+    logging_disabled: bool = False
+    """True: Pay-i is told not to store prompts, and the body holds none. Bulk has no such flag: such a packet goes singly."""
+    created_at_ns: int = field(default=0, compare=False)
+
+    @property
+    def response_id(self) -> str:
+        """The provider's id of the answer: what makes a resend the same packet and not a second one."""
+        return str(self.body["provider_response_id"])
+
+    def scope_fields(self) -> dict[str, Any]:
+        """The fields a single ingest sends as headers, by their bulk and offline names, without the empty ones."""
+        pairs = {
+            "limit_ids": list(self.limit_ids) or None,
+            "use_case_name": self.use_case_name,
+            "use_case_id": self.use_case_id,
+            "use_case_version": self.use_case_version,
+            "use_case_step": self.use_case_step,
+            "user_id": self.user_id,
+            "account_name": self.account_name,
+        }
+        return {name: value for name, value in pairs.items() if value is not None}
+
+    def to_bulk_item(self) -> dict[str, Any]:
+        """One item of a bulk: everything in the body, the resource scope as `scope`."""
+        scope = {"scope": self.resource_scope} if self.resource_scope else {}
+        return {**self.body, **self.scope_fields(), **scope}
+
+    def to_offline_record(self) -> dict[str, Any]:
+        """One item of an offline file: as in bulk, the resource scope under its own name."""
+        scope = {"resource_scope": self.resource_scope} if self.resource_scope else {}
+        return {**self.body, **self.scope_fields(), **scope}

@@ -1,0 +1,54 @@
+"""Token and unit counts of one call, disjoint, and the span attributes they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from payi_otel import semconv
+
+TEXT = "text"
+TEXT_CACHE_READ = "text_cache_read"
+TEXT_CACHE_WRITE = "text_cache_write"
+TEXT_CACHE_WRITE_1H = "text_cache_write_1h"
+REASONING = "reasoning"
+VISION = "vision"
+AUDIO = "audio"
+VIDEO = "video"
+IMAGE = "image"
+WEB_SEARCH_REQUEST = "web_search_request"
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """One unit's count on each side."""
+
+    input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a provider says it billed. `units` are disjoint; the totals are the provider's own and include their parts."""
+
+    units: Mapping[str, Units]
+    input_tokens: int | None = None
+    """Total input, cached parts included (the meaning of `gen_ai.usage.input_tokens`)."""
+    output_tokens: int | None = None
+    """Total output, reasoning included."""
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    mismatch: str | None = None
+    """Says what does not add up in the provider's own numbers; the units then hold to the totals."""
+
+    def to_attributes(self) -> dict[str, int]:
+        """The standard span attributes; details are left out where they are zero."""
+        pairs = {
+            semconv.USAGE_INPUT_TOKENS: self.input_tokens,
+            semconv.USAGE_OUTPUT_TOKENS: self.output_tokens,
+            semconv.USAGE_CACHE_READ: self.cache_read_tokens or None,
+            semconv.USAGE_CACHE_WRITE: self.cache_write_tokens or None,
+            semconv.USAGE_REASONING: self.reasoning_tokens or None,
+        }
+        return {name: count for name, count in pairs.items() if count is not None}

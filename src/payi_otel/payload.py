@@ -1,0 +1,150 @@
+"""What one call leaves in the process for its packet: everything that must not stand on a span other exporters see.
+
+An instrumentor makes a `Payload` when a call starts, keeps it in `registry` under its span's id, and fills it in when the call
+ends. The span processor claims it in `on_end`; a payload that no processor claimed (its span was sampled away) is handed to
+`registry.unclaimed`, so that cost is never sampled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from payi_otel.context.scope import Scope
+    from payi_otel.packets.units import Usage
+
+EndReason = Literal["completed", "closed", "cancelled", "error", "abandoned", "unread"]
+"""How a call ended: read to its end; closed early by the caller; its task cancelled; failed; garbage-collected; never read."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A tool the model asked for. `arguments` is the JSON text as the provider sent it."""
+
+    name: str
+    arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was said in a call, as JSON values; made in the worker, never in the call."""
+
+    request: Any | None
+    responses: Sequence[Any]
+    streamed: bool
+    function_calls: Sequence[FunctionCall] = ()
+    estimated_tokens: tuple[int, int] | None = None
+    """(input, output), only where `estimate` was asked for."""
+
+
+class ContentReader(Protocol):
+    """Turns the references an instrumentor kept into `Content`."""
+
+    def read(self, *, inline_data: bool, estimate: bool) -> Content:
+        """Runs once, in the worker. With `inline_data` off, base64 data is replaced by `<not_instrumented>`."""
+        ...
+
+
+class Ticket(Protocol):
+    """A packet on its way; the call waits for it only where the user asked for inline delivery."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Blocks until the packet's fate is known; False when the time ran out first."""
+        ...
+
+    async def wait_async(self) -> bool:
+        """The same without blocking the event loop."""
+        ...
+
+
+@dataclass(slots=True)
+class Payload:
+    """One call's facts. Written by its invocation only; read-only once its span has ended."""
+
+    scope: Scope
+    category: str
+    """The client flavour's Pay-i category, e.g. `system.openai`."""
+    module: str
+    """`name/version` of the provider SDK, e.g. `openai/3.53.0`."""
+    model: str | None = None
+    """What to price: the requested model, or the deployment where that is what the client named."""
+    resource_prefix: str = ""
+    """Stands before the model in `resource` (`google.`, `anthropic.`), never before a mapped resource."""
+    host: str | None = None
+    """`host` or `host:port` the request goes to, lower case."""
+    provider_uri: str | None = None
+    started_at_ns: int = 0
+    """Wall clock, nanoseconds since the epoch."""
+    latency_ms: int = 0
+    first_token_ms: int | None = None
+    first_completion_token_ms: int | None = None
+    http_status: int | None = None
+    """None: no answer came (the packet says 299)."""
+    end_reason: EndReason = "completed"
+    failure: tuple[str, str] | None = None
+    """(exception type, its text), where the call failed."""
+    error_body: str | None = None
+    """The provider's answer to a call it refused, as text."""
+    response_id: str | None = None
+    response_model: str | None = None
+    usage: Usage | None = None
+    """None where the provider reported none."""
+    request_headers: Sequence[tuple[str, str]] = ()
+    response_headers: Sequence[tuple[str, str]] = ()
+    stack: Sequence[tuple[CodeType, int]] = ()
+    """(code, line) of the frames that led to the call, outermost first."""
+    properties: dict[str, str] = field(default_factory=dict)
+    content: ContentReader | None = None
+    resource_scope: str | None = None
+    """What the provider's answer itself says of where it ran; a configured scope wins over it."""
+    ticket: Ticket | None = None
+    """Set by the processor where delivery is inline; the call waits for it before it returns."""
+
+    def __repr__(self) -> str:
+        """Names the call without a word of its content."""
+        return f"<Payload {self.category} {self.model} {self.end_reason}>"
+
+
+class PayloadRegistry:
+    """Payloads of the calls that are open, by span id. A span id is random and 64 bit, so one key is enough."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Payload] = {}
+        self._unclaimed: Callable[[Payload], None] | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._open.clear)
+
+    def put(self, span_id: int, payload: Payload) -> None:
+        """Keeps a payload from its span's start."""
+        self._open[span_id] = payload
+
+    def peek(self, span_id: int) -> Payload | None:
+        """The payload of an open span, or None."""
+        return self._open.get(span_id)
+
+    def claim(self, span_id: int) -> Payload | None:
+        """Takes the payload of a span that ended; None when it was taken already or never kept."""
+        return self._open.pop(span_id, None)
+
+    def on_unclaimed(self, take: Callable[[Payload], None] | None) -> None:
+        """Sets who gets the payload of a span that ended unseen by any processor of ours."""
+        self._unclaimed = take
+
+    def hand_over(self, span_id: int) -> None:
+        """Called by the invocation after its span ended: what no processor claimed still becomes a packet."""
+        payload = self._open.pop(span_id, None)
+        if payload is not None and self._unclaimed is not None:
+            self._unclaimed(payload)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+registry = PayloadRegistry()
+"""The process's one registry: instrumentors and processors are made apart from one another and meet only here."""
+
+JsonObject = Mapping[str, Any]

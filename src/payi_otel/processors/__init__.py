@@ -1,0 +1,1 @@
+"""Span processors: from an ended span to the delivery queue."""
