@@ -1,0 +1,52 @@
+"""A packet as one line that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+CALL_PROPERTY = "call"
+"""The request property in which the demo names a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the table shows of one packet."""
+
+    call: str
+    model: str
+    units: str
+    latency_ms: int
+    use_case: str
+    user: str
+    status: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether the provider refused the call, or never answered."""
+        return not 200 <= self.status < 299
+
+    def to_json(self) -> dict[str, Any]:
+        """The row with its field names."""
+        return asdict(self)
+
+
+def to_row(packet: Mapping[str, Any]) -> Row:
+    """Reads one record of an offline file."""
+    status = packet.get("http_status_code", 0)
+    name = str(packet.get("properties", {}).get(CALL_PROPERTY, ""))
+    return Row(
+        call=name if status < 300 else f"{name} ({status})",
+        model=str(packet.get("resource", "")),
+        units=_to_text(packet.get("units", {})),
+        latency_ms=int(packet.get("end_to_end_latency_ms", 0)),
+        use_case=str(packet.get("use_case_name", "")),
+        user=str(packet.get("user_id", "")),
+        status=status,
+    )
+
+
+def _to_text(units: Mapping[str, Mapping[str, int]]) -> str:
+    """`text 12 → 30, reasoning 0 → 64`; a dash where nothing was used."""
+    return ", ".join(f"{name} {count.get('input', 0)} → {count.get('output', 0)}" for name, count in units.items()) or "-"

@@ -1,0 +1,86 @@
+"""`payi-otel demo`: the real OpenAI SDK against a provider on loopback, and the packets its calls became, as a table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from payi_otel.cli._rows import Row, to_row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MISSING_EXTRA = 2
+FLUSH_TIMEOUT_S = 10.0
+"""Loopback and a local file take milliseconds; this bounds a machine under heavy load."""
+DESCRIPTION = (
+    "Runs chat completions, responses and embeddings through the real OpenAI SDK, sync, async and streamed, against a provider "
+    "on loopback that the command starts itself. Nothing leaves this machine, and no key is needed."
+)
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser("demo", help="see packets of real SDK calls, offline", description=DESCRIPTION)
+    parser.add_argument("--keep", metavar="FILE", type=Path, help="write the packets to FILE instead of a temporary file")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the demo and shows what was captured; 0 where every call became a packet."""
+    if importlib.util.find_spec("openai") is None:
+        print("payi-otel demo needs the OpenAI SDK: pip install 'payi-otel[openai]'", file=sys.stderr)
+        return MISSING_EXTRA
+    file = arguments.keep or Path(tempfile.mkdtemp(prefix="payi-otel-demo-")) / "packets.json"
+    expected = _capture(file)
+    rows = [to_row(packet) for packet in json.loads(file.read_bytes())]
+    if arguments.json:
+        print(json.dumps({"file": str(file), "calls": [row.to_json() for row in rows]}, indent=2))
+    else:
+        _show(rows, file)
+    if len(rows) != expected:
+        print(f"payi-otel demo: {expected} calls were made, but {len(rows)} packets were captured", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _capture(file: Path) -> int:
+    """Makes the calls with their packets going to `file`; returns how many calls were made."""
+    import payi_otel
+    from payi_otel.cli import _calls
+    from payi_otel.cli._provider import ProviderServer
+
+    payi_otel.payi_instrument(config={"use_case_name": "demo", "offline_instrumentation": {"file_name": str(file)}})
+    with ProviderServer() as provider:
+        print(f"A provider listens on {provider.url}; calling it with the OpenAI SDK ...", file=sys.stderr, flush=True)
+        made = _calls.make_all(provider.url)
+    payi_otel.flush(FLUSH_TIMEOUT_S)
+    return made
+
+
+def _show(rows: list[Row], file: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(rows))
+    console.print(f"{len(rows)} packets, as Pay-i would ingest them: ", end="")
+    console.print(str(file), markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(rows: list[Row]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="What each call would be billed by")
+    for heading in ("call", "model", "units in → out", "latency", "use case", "user"):
+        table.add_column(heading, justify="right" if heading == "latency" else "left")
+    for row in rows:
+        cells: tuple[Any, ...] = (row.call, row.model, row.units, f"{row.latency_ms} ms", row.use_case, row.user)
+        table.add_row(*map(Text, cells), style="red" if row.failed else None)
+    return table
