@@ -1,0 +1,5 @@
+payi_instrument(
+    config={
+        "offline_instrumentation": {"file_name": "telemetry_capture.json"}
+    }
+)
