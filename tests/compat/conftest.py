@@ -38,6 +38,7 @@ def run(tmp_path: Path) -> Run:
             cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,
+            check=False,
             text=True,
             timeout=TIMEOUT_S,
         )

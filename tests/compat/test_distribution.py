@@ -70,6 +70,7 @@ def test_start_up_loads_no_module_but_its_own(run: Run, site_folder: Path) -> No
 
 def test_versions_agree() -> None:
     """The two distributions are released together."""
-    ours, theirs = (re.findall(r'^version = "(.+)"', (folder / "pyproject.toml").read_text(), re.M) for folder in (ROOT, ROOT / "compat"))
+    version = re.compile(r'^version = "(.+)"', re.MULTILINE)
+    ours, theirs = (version.findall((folder / "pyproject.toml").read_text()) for folder in (ROOT, ROOT / "compat"))
     assert ours == theirs
     assert len(ours) == 1

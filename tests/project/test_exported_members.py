@@ -1,0 +1,50 @@
+"""`payi_otel.__all__` is true, and it is the promise."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+import payi_otel
+
+PROMISED = {
+    "AsyncPayi",
+    "Payi",
+    "PayiCategories",
+    "PayiFileSpanExporter",
+    "PayiHeaderNames",
+    "PayiInstrumentConfig",
+    "PayiSpanExporter",
+    "RetryQueueSpanProcessor",
+    "create_headers",
+    "flush",
+    "get_context",
+    "instrumented",
+    "payi_instrument",
+    "shutdown",
+    "stats",
+    "track",
+    "track_context",
+}
+
+
+def nested_types(thing: object) -> Iterator[str]:
+    """The names of the typed dicts that a type is made of."""
+    if typing.is_typeddict(thing):
+        yield typing.cast("type", thing).__name__
+        for part in typing.get_type_hints(thing).values():
+            yield from nested_types(part)
+    for part in typing.get_args(thing):
+        yield from nested_types(part)
+
+
+def test_all_is_what_is_promised() -> None:
+    """The public names, with the types that a config is made of, and nothing else."""
+    assert set(payi_otel.__all__) == PROMISED | set(nested_types(payi_otel.PayiInstrumentConfig))
+    assert list(payi_otel.__all__) == sorted(payi_otel.__all__)
+
+
+def test_every_name_is_there() -> None:
+    """A name in `__all__` can be imported, and `dir` shows it."""
+    assert all(getattr(payi_otel, name) is not None for name in payi_otel.__all__)
+    assert set(payi_otel.__all__) <= set(dir(payi_otel))
