@@ -44,7 +44,7 @@ class ProviderServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Binds without `HTTPServer`'s look-up of the host's name, which may ask a name server."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
 
     @property
     def url(self) -> str:

@@ -1,0 +1,37 @@
+"""What the repository holds besides code: nothing of the machines it was written on, and well-formed notes of change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from _source import ROOT
+
+BUILT = {"__pycache__", "build", "dist", "venv", "node_modules"}
+FOREIGN_PARTS = ("/wor" + "k/", "/roo" + "t/", "/tm" + "p/w", "py" + "pi.org", "pythonhos" + "ted.org", "npm" + "js.org")
+"""Paths of one machine and the hosts of package registries; written in two parts, so that this file holds none of them."""
+FOREIGN = re.compile("|".join(map(re.escape, FOREIGN_PARTS)))
+FRAGMENT = re.compile(r"\d+\.(added|changed|fixed)(\.\d+)?\.md")
+
+
+def files() -> Iterator[Path]:
+    """Every file of the repository, without what tools leave behind."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        hidden = [part for part in parts if part.startswith(".") and part not in (".ci", ".gitignore")]
+        if path.is_file() and not hidden and not BUILT.intersection(parts) and not any(part.endswith(".egg-info") for part in parts):
+            yield path
+
+
+def test_no_machine_is_mentioned() -> None:
+    """A path that exists on one machine, or a registry's host, is of no use to a reader elsewhere."""
+    found = [(path.relative_to(ROOT), FOREIGN.search(path.read_text(errors="replace"))) for path in files()]
+    assert [f"{path}: {match.group()}" for path, match in found if match] == []
+
+
+def test_change_notes_are_well_formed() -> None:
+    """One sentence or more for users, in a file named by issue and type."""
+    notes = [path for path in (ROOT / "changelog").iterdir() if path.name != "README.md"]
+    assert [path.name for path in notes if not FRAGMENT.fullmatch(path.name)] == []
+    assert [path.name for path in notes if not re.fullmatch(r"[A-Z`].+\.\n", path.read_text(), re.DOTALL)] == []
