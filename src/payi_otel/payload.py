@@ -8,7 +8,7 @@ ends. The span processor claims it in `on_end`; a payload that no processor clai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -99,6 +99,8 @@ class Payload:
     """(code, line) of the frames that led to the call, outermost first."""
     properties: dict[str, str] = field(default_factory=dict)
     content: ContentReader | None = None
+    service_tier: str | None = None
+    """The tier the provider says it billed, where that is not the default one."""
     resource_scope: str | None = None
     """What the provider's answer itself says of where it ran; a configured scope wins over it."""
     ticket: Ticket | None = None
@@ -137,7 +139,12 @@ class PayloadRegistry:
     def hand_over(self, span_id: int) -> None:
         """Called by the invocation after its span ended: what no processor claimed still becomes a packet."""
         payload = self._open.pop(span_id, None)
-        if payload is not None and self._unclaimed is not None:
+        if payload is not None:
+            self.offer(payload)
+
+    def offer(self, payload: Payload) -> None:
+        """Hands over the payload of a call whose span does not record, so that no processor will see it end."""
+        if self._unclaimed is not None:
             self._unclaimed(payload)
 
     def __len__(self) -> int:
@@ -146,5 +153,3 @@ class PayloadRegistry:
 
 registry = PayloadRegistry()
 """The process's one registry: instrumentors and processors are made apart from one another and meet only here."""
-
-JsonObject = Mapping[str, Any]

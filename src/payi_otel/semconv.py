@@ -35,6 +35,7 @@ ERROR_TYPE: Final = "error.type"
 OPENAI_API_TYPE: Final = "openai.api.type"
 OPENAI_REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
+OPENAI_BACKGROUND: Final = "openai.response.background"
 
 PAYI_CATEGORY: Final = "payi.category"
 """Our own: the Pay-i category of the client that made the call, so that a packet can be made from the span alone."""

@@ -1,0 +1,77 @@
+"""Catches the HTTP request and response behind an SDK call, for SDKs that hand back parsed objects only.
+
+The request's bytes are the exact and immutable record of what was sent: no snapshot of the caller's arguments is needed. The
+holder travels in a context variable, so nothing is written onto the user's objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+
+class HttpExchange:
+    """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
+
+    __slots__ = ("request", "response")
+
+    def __init__(self) -> None:
+        self.request: Any = None
+        self.response: Any = None
+
+    def request_body(self) -> bytes | None:
+        """The bytes that were sent, or None where they were streamed or never built."""
+        request: Any = self.request if self.request is not None else getattr(self.response, "_request", None)
+        try:
+            content = getattr(request, "content", None)
+        except Exception:  # httpx.RequestNotRead: a body that was streamed out
+            return None
+        return content if isinstance(content, bytes) else None
+
+    def response_body(self) -> bytes | None:
+        """The bytes that came, or None while they have not been read."""
+        content = getattr(self.response, "_content", None)
+        return content if isinstance(content, bytes) else None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, or None where no answer came."""
+        status = getattr(self.response, "status_code", None)
+        return status if isinstance(status, int) else None
+
+
+current_exchange: ContextVar[HttpExchange | None] = ContextVar("payi_http_exchange", default=None)
+
+
+def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps an SDK's `_build_request`."""
+    request = wrapped(*args, **kwargs)
+    exchange = current_exchange.get()
+    if exchange is not None:
+        exchange.request = request
+        exchange.response = None
+    return request
+
+
+def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps an SDK's `_process_response`, sync or async: the response is noted before it is parsed, which may raise."""
+    exchange = current_exchange.get()
+    if exchange is not None:
+        exchange.response = kwargs.get("response")
+    return wrapped(*args, **kwargs)
+
+
+_SECRET = re.compile(
+    r"authorization|cookie|password|passwd|secret|credential|signature|bearer"
+    r"|(api|access|subscription|private|session|goog|auth)[-_]?key"
+    r"|(access|auth|security|session|id|refresh|csrf|xsrf|api)[-_]?token|^token$|^x-token$|^key$",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(headers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Header pairs that may be recorded: no credentials, no cookies, text values only."""
+    items = headers.items() if isinstance(headers, Mapping) or hasattr(headers, "items") else headers
+    return tuple((str(name), value) for name, value in items if isinstance(value, str) and not _SECRET.search(str(name)))

@@ -1,0 +1,280 @@
+"""One call's life: started before the provider is called, ended exactly once, however it ends.
+
+An invocation owns its span and its payload. It knows no provider: what was asked and answered comes in as `Request` and
+`Answer`, read by the provider's own readers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any, Literal
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context, create_key, set_value
+from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace.status import Status, StatusCode
+
+from payi_otel import semconv
+from payi_otel.context.baggage import without_payi_baggage
+from payi_otel.context.scope import Scope
+from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.packets.units import Usage
+from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
+
+_MAX_FRAMES = 50
+"""Frames kept of the caller's stack, nearest first: enough to find the call, and bounded under deep recursion."""
+
+_ACTIVE_KEY = create_key("payi.active_call")
+_UTIL_GENAI = "opentelemetry.util.genai.invocation"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """Where a client's calls go and what they are, read off the client once per call."""
+
+    provider: str
+    """`gen_ai.provider.name`."""
+    category: str
+    host: str | None = None
+    port: int | None = None
+    uri: str | None = None
+    resource_prefix: str = ""
+    deployment: str | None = None
+    """The model's stand-in that the client itself names (Azure)."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What a provider's reader makes of a call before it is made. `kwargs` is a copy that may differ from the caller's."""
+
+    client: ClientFacts
+    model: str | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    raw: Literal["no", "read", "lazy"] = "no"
+    """Whether the caller gets a raw response: already read, or still to be read."""
+    usage_injected: bool = False
+    """We asked for the usage event of a stream that the caller did not ask for: it is hidden from the caller."""
+    kwargs_without: dict[str, Any] | None = None
+    """The keyword arguments without what we added, where we added something."""
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    """The caller's own extra headers, ours taken out."""
+    on_answer: Callable[[Invocation, Answer], Answer] | None = None
+    """A provider's last word on an answer before its call ends: it may set `unbilled`, or complete the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a provider's reader makes of an answer, or of as much of a stream as has come."""
+
+    response_id: str | None = None
+    model: str | None = None
+    finish_reasons: Sequence[str] = ()
+    usage: Usage | None = None
+    service_tier: str | None = None
+    failure: tuple[str, str] | None = None
+    """An error the provider put into a 200: (type, text)."""
+    refused: bool = False
+    """That error took the place of the answer: the packet carries no 200."""
+    unbilled: bool = False
+    """This call makes no packet: its answer is billed with another call, or was."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def caller_frames(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
+    """(code, line) pairs, outermost first; no source is read here."""
+    frames: list[tuple[CodeType, int]] = []
+    while frame is not None and len(frames) < _MAX_FRAMES:
+        frames.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    frames.reverse()
+    return tuple(frames)
+
+
+def is_inside(instance: Any) -> bool:
+    """True within a call of the same resource object: an SDK method that calls another wrapped one is one call."""
+    return otel_context.get_value(_ACTIVE_KEY) is instance
+
+
+class Invocation:
+    """The one mutable object of a call."""
+
+    __slots__ = ("_context", "_open", "_span", "_start_ns", "exchange", "payload", "request")
+
+    def __init__(
+        self, tracer: Tracer, operation: str, request: Request, scope: Scope, module: str, instance: Any, frame: FrameType | None
+    ) -> None:
+        client = request.client
+        self.request = request
+        self.exchange = HttpExchange()
+        self.payload = Payload(
+            scope=scope,
+            category=client.category,
+            module=module,
+            model=request.model or client.deployment,
+            resource_prefix=client.resource_prefix,
+            host=f"{client.host}:{client.port}" if client.port and client.host else client.host,
+            provider_uri=client.uri,
+            started_at_ns=time.time_ns(),
+            stack=caller_frames(frame),
+        )
+        current = otel_context.get_current()
+        self._span = tracer.start_span(
+            f"{operation} {request.model}" if request.model else operation,
+            context=current,
+            kind=SpanKind.CLIENT,
+            attributes=_start_attributes(operation, request),
+        )
+        self._context = _inner_context(current, self._span, instance)
+        self._open = [True]
+        if self._span.is_recording():
+            registry.put(self._span.get_span_context().span_id, self.payload)
+        self._start_ns = time.perf_counter_ns()
+
+    def attach(self) -> Any:
+        """Makes the call's span current and takes our baggage out of what HTTP instrumentations propagate."""
+        return otel_context.attach(self._context)
+
+    def detach(self, token: Any) -> None:
+        """Undoes `attach`; always before a stream goes back to the caller."""
+        otel_context.detach(token)
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the provider was called."""
+        return (time.perf_counter_ns() - self._start_ns) // 1_000_000
+
+    def first_chunk(self) -> None:
+        """Notes that the first event of a stream has come."""
+        self.payload.first_token_ms = self.elapsed_ms()
+
+    def first_completion(self) -> None:
+        """Notes that the first event with output of the model's own has come."""
+        self.payload.first_completion_token_ms = self.elapsed_ms()
+
+    @property
+    def is_open(self) -> bool:
+        """False once the call has ended."""
+        return bool(self._open)
+
+    def end(
+        self,
+        reason: EndReason,
+        answer: Answer,
+        content: ContentReader | None,
+        error: BaseException | None = None,
+        *,
+        status: int | None = None,
+    ) -> Ticket | None:
+        """Ends the call once; later calls do nothing. Returns a ticket where the caller is to wait for the packet."""
+        if not self._close():
+            return None
+        try:
+            self._fill(reason, content, error)
+            if self.request.on_answer is not None:
+                answer = self.request.on_answer(self, answer)
+            self._fill_answer(answer, error, status)
+        finally:
+            self._end_span(reason, answer, error)
+        return self.payload.ticket
+
+    def _fill(self, reason: EndReason, content: ContentReader | None, error: BaseException | None) -> None:
+        payload = self.payload
+        payload.latency_ms = self.elapsed_ms()
+        payload.end_reason = reason
+        payload.content = content
+        if error is not None:
+            payload.failure = (_type_name(error), str(error))
+        payload.request_headers = without_secrets(self.request.headers)
+        headers = getattr(self.exchange.response, "headers", None)
+        if headers is not None:
+            payload.response_headers = without_secrets(headers)
+
+    def _fill_answer(self, answer: Answer, error: BaseException | None, status: int | None) -> None:
+        payload = self.payload
+        payload.http_status = None if answer.refused else status
+        payload.response_id, payload.response_model = answer.response_id, answer.model
+        payload.usage, payload.service_tier = answer.usage, answer.service_tier
+        if error is None:
+            payload.failure = answer.failure
+
+    def _end_span(self, reason: EndReason, answer: Answer, error: BaseException | None) -> None:
+        span, payload = self._span, self.payload
+        if not span.is_recording():
+            span.end()
+            if not answer.unbilled:
+                registry.offer(payload)
+            return
+        if answer.unbilled:
+            registry.claim(span.get_span_context().span_id)
+        span.set_attributes(_end_attributes(reason, answer, payload))
+        if error is not None or answer.failure is not None:
+            span.set_attribute(semconv.ERROR_TYPE, _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0])
+            # No description: a provider's error text may quote the prompt, and this span did not ask for content.
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        registry.hand_over(span.get_span_context().span_id)
+
+    def _close(self) -> bool:
+        try:
+            self._open.pop()  # atomic: a collector in another thread and a close in this one end the call once
+        except IndexError:
+            return False
+        return True
+
+
+def _start_attributes(operation: str, request: Request) -> dict[str, Any]:
+    client = request.client
+    attributes = {
+        semconv.OPERATION_NAME: operation,
+        semconv.PROVIDER_NAME: client.provider,
+        semconv.PAYI_CATEGORY: client.category,
+        **request.attributes,
+    }
+    if request.model:
+        attributes[semconv.REQUEST_MODEL] = request.model
+    if client.host:
+        attributes[semconv.SERVER_ADDRESS] = client.host
+        if client.port:
+            attributes[semconv.SERVER_PORT] = client.port
+    if request.stream:
+        attributes[semconv.REQUEST_STREAM] = True
+    return attributes
+
+
+def _end_attributes(reason: EndReason, answer: Answer, payload: Payload) -> dict[str, Any]:
+    attributes: dict[str, Any] = dict(answer.attributes)
+    if answer.response_id:
+        attributes[semconv.RESPONSE_ID] = answer.response_id
+    if answer.model:
+        attributes[semconv.RESPONSE_MODEL] = answer.model
+    if answer.finish_reasons:
+        attributes[semconv.RESPONSE_FINISH_REASONS] = tuple(answer.finish_reasons)
+    if answer.usage is not None and not answer.unbilled:
+        attributes.update(answer.usage.to_attributes())
+    if payload.first_token_ms is not None:
+        attributes[semconv.RESPONSE_TIME_TO_FIRST_CHUNK] = payload.first_token_ms / 1000
+    if reason != "completed":
+        attributes[semconv.PAYI_END_REASON] = reason
+    return attributes
+
+
+def _inner_context(current: Context, span: Span, instance: Any) -> Context:
+    context = set_value(_ACTIVE_KEY, instance, set_span_in_context(span, without_payi_baggage(current)))
+    genai = sys.modules.get(_UTIL_GENAI)
+    if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span
+        context = set_value(genai.CLIENT_INFERENCE_CONTEXT_KEY, genai.InferenceData(), context)
+    return context
+
+
+def _type_name(error: BaseException) -> str:
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+StatusReader = Callable[[BaseException], int | None]

@@ -1,0 +1,196 @@
+"""Chat completions: plain, parsed and streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from payi_otel import semconv
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
+from payi_otel.instrumentors.openai._usage import get, read_usage
+from payi_otel.payload import ContentReader
+
+_MAX_REMEMBERED = 1024
+"""(host, model) pairs remembered as refusing or taking `include_usage`; past it both sets start anew."""
+
+
+class UsageOption:
+    """Which services take `stream_options.include_usage`: one that refuses it is asked once."""
+
+    def __init__(self) -> None:
+        self._refused: set[tuple[str | None, str | None]] = set()
+        self._taken: set[tuple[str | None, str | None]] = set()
+
+    def is_refused(self, request: Request) -> bool:
+        """True where asking again would only fail again."""
+        return self._key(request) in self._refused
+
+    def took(self, request: Request) -> None:
+        """A request with the option went through."""
+        self._add(self._taken, request)
+
+    def may_be_refusal(self, request: Request, error: BaseException) -> bool:
+        """True where a refused request may have been refused for the option alone.
+
+        Servers say so in many ways, some only "extra fields not permitted": where nothing is known of the service yet, any
+        400 or 422 is tried once more without it, and then the caller sees what he would have seen without us.
+        """
+        if getattr(error, "status_code", None) not in (400, 422):
+            return False
+        text = str(error)
+        return "stream_options" in text or "include_usage" in text or self._key(request) not in self._taken
+
+    def refuse(self, request: Request) -> None:
+        """Remembers a refusal."""
+        self._add(self._refused, request)
+
+    def _key(self, request: Request) -> tuple[str | None, str | None]:
+        return request.client.host, request.model
+
+    def _add(self, pairs: set[tuple[str | None, str | None]], request: Request) -> None:
+        if len(pairs) >= _MAX_REMEMBERED:
+            pairs.clear()
+        pairs.add(self._key(request))
+
+
+usage_option = UsageOption()
+"""Shared by all clients of the process: the knowledge is about services, not clients."""
+
+
+class Chat(OpenAIOperation):
+    """`chat.completions.create` and `.parse`."""
+
+    name = "chat"
+    attributes: Mapping[str, Any] = {semconv.OPENAI_API_TYPE: "chat_completions"}
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """Also asks for the usage of a stream, merged into the caller's own `stream_options`."""
+        request = super().read_request(instance, args, kwargs)
+        if request.stream and not usage_option.is_refused(request):
+            asking = with_usage(kwargs)
+            if asking is not None:
+                request.kwargs, request.kwargs_without, request.usage_injected = asking, kwargs, True
+        return request
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads a `ChatCompletion`."""
+        choices = get(result, "choices") or ()
+        reasons = [str(reason) for choice in choices if (reason := get(choice, "finish_reason"))]
+        return _answer(result, get(result, "usage"), reasons)
+
+    def new_reader(self, invocation: Invocation) -> ChatStreamReader:
+        """A reader of `ChatCompletionChunk`s."""
+        return ChatStreamReader(hide_usage=invocation.request.usage_injected)
+
+    def second_try(self, invocation: Invocation, error: BaseException) -> dict[str, Any] | None:
+        """Without the usage option, where the service may have refused it."""
+        request = invocation.request
+        if not request.usage_injected or not usage_option.may_be_refusal(request, error):
+            return None
+        request.usage_injected = False
+        return request.kwargs_without
+
+    def accepted(self, invocation: Invocation) -> None:
+        """Remembers whether the service took the usage option: only a call that went through without it was refused for it."""
+        request = invocation.request
+        if request.usage_injected:
+            usage_option.took(request)
+        elif request.kwargs_without is not None:
+            usage_option.refuse(request)
+
+
+def with_usage(kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """New keyword arguments with `stream_options.include_usage` merged in; None where the caller asked for it already."""
+    body = kwargs.get("extra_body")
+    in_body = isinstance(body, Mapping) and "stream_options" in body
+    options = caller_options(kwargs)
+    if options and (not isinstance(options, Mapping) or options.get("include_usage") is True):
+        return None
+    merged = {**(options or {}), "include_usage": True}
+    if in_body:
+        return {**kwargs, "extra_body": {**(body or {}), "stream_options": merged}}
+    return {**kwargs, "stream_options": merged}
+
+
+def caller_options(kwargs: Mapping[str, Any]) -> Any:
+    """The `stream_options` that would be sent: `extra_body` wins in the SDK, too."""
+    body = kwargs.get("extra_body")
+    return body["stream_options"] if isinstance(body, Mapping) and "stream_options" in body else kwargs.get("stream_options")
+
+
+def restored_options(invocation: Invocation) -> dict[str, Any]:
+    """What we changed in the request's body, with the caller's own values (None: was not there)."""
+    request = invocation.request
+    return {"stream_options": caller_options(request.kwargs_without)} if request.usage_injected and request.kwargs_without else {}
+
+
+class ChatStreamReader:
+    """Takes `ChatCompletionChunk`s. The last usage wins: some servers send a running total on every chunk."""
+
+    __slots__ = ("_chunks", "_hide_usage", "_last", "_reasons", "_usage", "output_seen")
+
+    def __init__(self, *, hide_usage: bool) -> None:
+        self._hide_usage = hide_usage
+        self._chunks: list[Any] = []
+        self._usage: Any = None
+        self._last: Any = None
+        self._reasons: dict[int, str] = {}
+        self.output_seen = False
+
+    def take(self, event: Any) -> bool:
+        """Three fields and a reference; the worker reads the rest."""
+        self._chunks.append(event)
+        choices = get(event, "choices")
+        usage = get(event, "usage")
+        if usage is not None:
+            self._usage = usage
+            if not choices:
+                self._last = event
+                return self._hide_usage
+        if choices:
+            self._last = event
+            for choice in choices:
+                reason = get(choice, "finish_reason")
+                if reason:
+                    self._reasons[get(choice, "index") or 0] = str(reason)
+                elif not self.output_seen:
+                    self.output_seen = _has_output(get(choice, "delta"))
+        return False
+
+    def answer(self) -> Answer:
+        """Ids and model from the chunks, which all repeat them; usage from the last that had one."""
+        last = self._last if self._last is not None else (self._chunks[-1] if self._chunks else None)
+        reasons = [self._reasons[index] for index in sorted(self._reasons)]
+        answer = _answer(last, self._usage, reasons)
+        if (not answer.response_id or not answer.model) and self._chunks:
+            first = _answer(self._chunks[0], self._usage, reasons)
+            return Answer(first.response_id or answer.response_id, first.model or answer.model, reasons, answer.usage, answer.service_tier)
+        return answer
+
+    def is_complete(self) -> bool:
+        """The usage is what a stream ends with, except where it runs along: then the finish reason must have come, too."""
+        return self._usage is not None and bool(self._reasons)
+
+    def content(self, invocation: Invocation) -> ContentReader:
+        """The worker's view of the chunks."""
+        return OpenAIContent(request_body(invocation), self._chunks, streamed=True, restore=restored_options(invocation))
+
+
+def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:
+    tier = get(result, "service_tier")
+    return Answer(
+        response_id=get(result, "id") or None,
+        model=get(result, "model") or None,
+        finish_reasons=reasons,
+        usage=read_usage(usage),
+        service_tier=tier if isinstance(tier, str) else None,
+        attributes={semconv.OPENAI_RESPONSE_SERVICE_TIER: tier} if isinstance(tier, str) else {},
+    )
+
+
+def _has_output(delta: Any) -> bool:
+    return bool(
+        get(delta, "content") or get(delta, "tool_calls") or get(delta, "refusal") or get(delta, "function_call") or get(delta, "audio")
+    )

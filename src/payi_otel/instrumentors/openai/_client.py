@@ -1,0 +1,64 @@
+"""Tells apart the services that are reached through the `openai` SDK, by the client object and the host it points at."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from payi_otel.instrumentors._invocation import ClientFacts
+from payi_otel.semconv import PayiCategories
+
+_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+_DATABRICKS_HOSTS = {
+    ".azuredatabricks.net": PayiCategories.databricks_azure,
+    ".cloud.databricks.com": PayiCategories.databricks_aws,
+    ".gcp.databricks.com": PayiCategories.databricks_google,
+}
+_DATABRICKS_UNKNOWN_CLOUD = "system.databricks"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def read_client(resource: Any) -> ClientFacts:
+    """What the client behind a resource object (`client.chat.completions`, ...) is, and where its calls go.
+
+    Source: the client classes of `openai` 1.66 to 3.53, and the hosts the services document.
+    """
+    client = getattr(resource, "_client", None)
+    url = getattr(client, "base_url", None)
+    host = (getattr(url, "host", "") or "").lower()
+    port = getattr(url, "port", None)
+    if port == _DEFAULT_PORTS.get(getattr(url, "scheme", "")):
+        port = None
+    provider, category, prefix = _service(client, host, str(getattr(url, "path", "")))
+    deployment = getattr(client, "_azure_deployment", None)
+    return ClientFacts(
+        provider=provider,
+        category=category,
+        host=host or None,
+        port=port,
+        uri=str(url) if url is not None else None,
+        resource_prefix=prefix,
+        deployment=deployment if isinstance(deployment, str) else None,
+    )
+
+
+def _service(client: Any, host: str, path: str) -> tuple[str, str, str]:
+    runtime = getattr(getattr(client, "_provider_runtime", None), "name", None)
+    if runtime == "bedrock" or type(client).__name__ in ("BedrockOpenAI", "AsyncBedrockOpenAI"):
+        return "aws.bedrock", PayiCategories.aws_bedrock, ""
+    if runtime == "vertex":
+        return "gcp.vertex_ai", PayiCategories.google_vertex, "google."
+    if _is_azure(client) or host.endswith(_AZURE_HOSTS):
+        return "azure.ai.openai", PayiCategories.azure_openai, ""
+    if hasattr(client, "_workspace_client") or "/serving-endpoints" in path or "databricks" in host:
+        return "databricks", _databricks_category(host), ""
+    return "openai", PayiCategories.openai, ""
+
+
+def _is_azure(client: Any) -> bool:
+    openai = sys.modules.get("openai")
+    return openai is not None and isinstance(client, openai.AzureOpenAI | openai.AsyncAzureOpenAI)
+
+
+def _databricks_category(host: str) -> str:
+    return next((category for suffix, category in _DATABRICKS_HOSTS.items() if host.endswith(suffix)), _DATABRICKS_UNKNOWN_CLOUD)

@@ -1,0 +1,19 @@
+"""Embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from payi_otel.instrumentors._invocation import Answer
+from payi_otel.instrumentors.openai._operation import OpenAIOperation
+from payi_otel.instrumentors.openai._usage import get, read_usage
+
+
+class Embeddings(OpenAIOperation):
+    """`embeddings.create`: input tokens only, and no id."""
+
+    name = "embeddings"
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads a `CreateEmbeddingResponse`."""
+        return Answer(model=get(result, "model") or None, usage=read_usage(get(result, "usage")))

@@ -1,0 +1,49 @@
+"""The instrumentor for the `openai` SDK, 1.66 and newer."""
+
+from __future__ import annotations
+
+from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors.openai._chat import Chat
+from payi_otel.instrumentors.openai._embeddings import Embeddings
+from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
+
+CHAT, RESPONSES, FETCH, EMBEDDINGS = Chat(), Responses(), FetchResponse(), Embeddings()
+
+_BASE = "openai._base_client"
+_CHAT = "openai.resources.chat.completions"
+_OLD_CHAT = "openai.resources.beta.chat.completions"  # gone since 1.92, where `parse` moved to the module above
+_RESPONSES = "openai.resources.responses"
+_EMBEDDINGS = "openai.resources.embeddings"
+
+
+class OpenAIInstrumentor(ProviderInstrumentor):
+    """OpenAI, Azure OpenAI, and Bedrock, Vertex and Databricks through the `openai` SDK."""
+
+    name = "payi_openai"
+    distribution = "openai"
+    module = "openai"
+    supported = "openai >= 1.66"
+    patches = (
+        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
+        Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
+        Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
+        Patch(_CHAT, "Completions.create", CHAT),
+        Patch(_CHAT, "AsyncCompletions.create", CHAT, is_async=True),
+        Patch(_CHAT, "Completions.parse", CHAT, optional=True),
+        Patch(_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, optional=True),
+        Patch(_OLD_CHAT, "Completions.parse", CHAT, optional=True),
+        Patch(_OLD_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, optional=True),
+        Patch(_RESPONSES, "Responses.create", RESPONSES),
+        Patch(_RESPONSES, "AsyncResponses.create", RESPONSES, is_async=True),
+        Patch(_RESPONSES, "Responses.parse", RESPONSES, optional=True),
+        Patch(_RESPONSES, "AsyncResponses.parse", RESPONSES, is_async=True, optional=True),
+        Patch(_RESPONSES, "Responses.compact", RESPONSES, optional=True),
+        Patch(_RESPONSES, "AsyncResponses.compact", RESPONSES, is_async=True, optional=True),
+        Patch(_RESPONSES, "Responses.retrieve", FETCH),
+        Patch(_RESPONSES, "AsyncResponses.retrieve", FETCH, is_async=True),
+        Patch(_RESPONSES, "Responses.cancel", FETCH, optional=True),
+        Patch(_RESPONSES, "AsyncResponses.cancel", FETCH, is_async=True, optional=True),
+        Patch(_EMBEDDINGS, "Embeddings.create", EMBEDDINGS),
+        Patch(_EMBEDDINGS, "AsyncEmbeddings.create", EMBEDDINGS, is_async=True),
+    )

@@ -1,0 +1,133 @@
+"""The Responses API: plain, parsed and streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from payi_otel import semconv
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors.openai._background import background
+from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
+from payi_otel.instrumentors.openai._usage import get, read_usage
+from payi_otel.payload import ContentReader
+
+_OUTPUT_EVENTS = ("response.output_text.delta", "response.refusal.delta", "response.function_call_arguments.delta")
+_FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class Responses(OpenAIOperation):
+    """`responses.create`, `.parse` and `.compact`."""
+
+    name = "chat"
+    attributes: Mapping[str, Any] = {semconv.OPENAI_API_TYPE: "responses"}
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """A response may turn out to be made in the background; then it is billed when it is fetched."""
+        request = super().read_request(instance, args, kwargs)
+        if kwargs.get("background") is True:
+            request.on_answer = background.created
+        return request
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads a `Response`."""
+        return read_response(result)
+
+    def new_reader(self, invocation: Invocation) -> ResponseStreamReader:
+        """A reader of `ResponseStreamEvent`s."""
+        return ResponseStreamReader()
+
+
+class FetchResponse(Responses):
+    """`responses.retrieve` and `.cancel`: bills a background response once, when it first shows its usage."""
+
+    name = "fetch_response"
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """Keeps hold of the answer, which alone says whether it was made in the background."""
+        request = super().read_request(instance, args, kwargs)
+        request.on_answer = background.fetched
+        return request
+
+
+def read_response(response: Any) -> Answer:
+    """A `Response`, as an object or as JSON."""
+    status, usage = get(response, "status"), get(response, "usage")
+    error = get(response, "error") if status == "failed" else None
+    tier = get(response, "service_tier")
+    reason = get(get(response, "incomplete_details"), "reason") or status
+    return Answer(
+        response_id=get(response, "id") or None,
+        model=get(response, "model") or None,
+        finish_reasons=[str(reason)] if reason else [],
+        usage=read_usage(usage, web_searches=count_web_searches(response)),
+        service_tier=tier if isinstance(tier, str) else None,
+        failure=(str(get(error, "code") or "failed"), str(get(error, "message") or "")) if error else None,
+        attributes=_attributes(response, tier),
+    )
+
+
+def _attributes(response: Any, tier: Any) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    if isinstance(tier, str):
+        attributes[semconv.OPENAI_RESPONSE_SERVICE_TIER] = tier
+    if get(response, "background") is True:
+        attributes[semconv.OPENAI_BACKGROUND] = True
+    return attributes
+
+
+def count_web_searches(response: Any) -> int:
+    """Searches that are billed: the provider's own count, or else the search calls among the items (opening a page is free).
+
+    Source: https://platform.openai.com/docs/pricing, "Web search".
+    """
+    counted = get(get(get(response, "tool_usage"), "web_search"), "num_requests")
+    if isinstance(counted, int):
+        return counted
+    calls = [item for item in get(response, "output") or () if get(item, "type") == "web_search_call"]
+    return sum(1 for call in calls if get(get(call, "action"), "type") in (None, "search"))
+
+
+class ResponseStreamReader:
+    """Takes `ResponseStreamEvent`s. Usage stands in the final event only."""
+
+    __slots__ = ("_error", "_events", "_final", "_last", "output_seen")
+
+    def __init__(self) -> None:
+        self._events: list[Any] = []
+        self._final: Any = None
+        self._last: Any = None
+        self._error: Any = None
+        self.output_seen = False
+
+    def take(self, event: Any) -> bool:
+        """A type and a reference."""
+        self._events.append(event)
+        kind = get(event, "type")
+        if kind in _FINAL_EVENTS:
+            self._final = get(event, "response")
+        elif kind == "error":
+            self._error = event
+        elif not self.output_seen and kind in _OUTPUT_EVENTS:
+            self.output_seen = True
+        elif self._last is None or kind == "response.in_progress":
+            self._last = get(event, "response") or self._last
+        return False
+
+    def answer(self) -> Answer:
+        """The final response, or what the first events told of it."""
+        source = self._final if self._final is not None else self._last
+        answer = read_response(source)
+        if self._error is None:
+            return answer
+        failure = (str(get(self._error, "code") or "error"), str(get(self._error, "message") or ""))
+        return Answer(answer.response_id, answer.model, (), answer.usage, answer.service_tier, failure=failure, refused=True)
+
+    def is_complete(self) -> bool:
+        """True once the final event has come."""
+        return self._final is not None or self._error is not None
+
+    def content(self, invocation: Invocation) -> ContentReader:
+        """The worker's view of the events."""
+        return OpenAIContent(request_body(invocation), self._events, streamed=True)

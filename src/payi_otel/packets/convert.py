@@ -1,0 +1,267 @@
+"""An ended call to its ingest packet: pure, and run in the worker, never in the call."""
+
+from __future__ import annotations
+
+import linecache
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+
+from payi_otel import semconv
+from payi_otel.context.scope import Scope, current_scope
+from payi_otel.packets.model import IngestPacket
+from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
+from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
+from payi_otel.payload import Content, Payload
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from payi_otel.config import Settings
+
+logger = logging.getLogger("payi.instrument")
+
+_SAFE_RESPONSE_HEADERS = ("content-type", "date", "x-request-id", "request-id", "apim-request-id", "retry-after", "server")
+_SAFE_RESPONSE_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-", "x-ms-", "x-amzn-", "cf-ray")
+_MAX_INT32 = 2_147_483_647
+"""Pay-i's bound for every number of a packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRules:
+    """The settings that shape a packet."""
+
+    log_prompt_and_response: bool = True
+    instrument_inline_data: bool = False
+    model_mappings: Mapping[str, Sequence[ModelMapping]] = field(default_factory=dict)
+    host_mappings: Mapping[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, log_prompt_and_response: bool = True) -> PacketRules:
+        """Takes over what concerns packets."""
+        return cls(
+            log_prompt_and_response=log_prompt_and_response,
+            instrument_inline_data=settings.instrument_inline_data,
+            model_mappings={
+                "openai": settings.openai_config.model_mappings,
+                "anthropic": settings.anthropic_config.model_mappings,
+                "botocore": settings.aws_config.model_mappings,
+            },
+            host_mappings=settings.host_mappings,
+        )
+
+
+def to_packet(span: ReadableSpan | None, payload: Payload | None, rules: PacketRules) -> IngestPacket | None:
+    """Makes the packet of one call.
+
+    Args:
+        span: The ended span; None where it was sampled away.
+        payload: What its invocation left; without one, the packet is made of the span's attributes alone.
+        rules: The settings that shape it.
+
+    Returns:
+        The packet, or None for a span that is no call of ours.
+    """
+    if payload is None:
+        payload = payload_of_span(span)
+        if payload is None:
+            return None
+    logs = payload.scope.log_prompt_and_response
+    logs = rules.log_prompt_and_response if logs is None else logs
+    price = price_as(payload, rules.model_mappings, rules.host_mappings)
+    content = _read_content(payload, rules)
+    scope = payload.scope
+    return IngestPacket(
+        body=_body(payload, price, content, logs=logs),
+        module=payload.module,
+        limit_ids=scope.limit_ids,
+        use_case_name=scope.use_case_name,
+        use_case_id=scope.use_case_id,
+        use_case_version=scope.use_case_version,
+        use_case_step=scope.use_case_step,
+        user_id=scope.user_id,
+        account_name=scope.account_name,
+        resource_scope=price.resource_scope,
+        logging_disabled=not logs,
+        created_at_ns=payload.started_at_ns,
+    )
+
+
+def _read_content(payload: Payload, rules: PacketRules) -> Content | None:
+    """Bad content costs the bodies, never the packet."""
+    if payload.content is None:
+        return None
+    try:
+        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=_is_estimated(payload))
+    except Exception as fault:
+        logger.warning("the bodies of a call could not be read (%s): its packet goes without them", type(fault).__name__)
+        return None
+
+
+def _is_estimated(payload: Payload) -> bool:
+    """The provider answered and billed, but no usage came."""
+    return (payload.usage is None and payload.http_status is not None and payload.http_status < 400) or _broke_off(payload)
+
+
+def _broke_off(payload: Payload) -> bool:
+    return payload.usage is None and payload.end_reason == "error" and payload.first_token_ms is not None
+
+
+def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bool) -> dict[str, Any]:
+    units, properties = _units(payload, content)
+    optional = {
+        "time_to_first_token_ms": payload.first_token_ms,
+        "time_to_first_completion_token_ms": payload.first_completion_token_ms,
+        "provider_uri": payload.provider_uri,
+        "provider_request_headers": _headers(payload.request_headers) if logs else None,
+        "provider_response_headers": _headers(payload.response_headers if logs else _safe(payload.response_headers)),
+        **_said(payload, content, logs=logs),
+        "properties": {
+            **(payload.scope.request_properties or {}),
+            **payload.properties,
+            **properties,
+            **_facts(payload, logs=logs),
+        },
+        "use_case_properties": dict(payload.scope.use_case_properties or {}),
+    }
+    return {
+        "category": price.category,
+        "resource": price.resource,
+        "units": {name: {"input": _bounded(unit.input), "output": _bounded(unit.output)} for name, unit in units.items()},
+        "event_timestamp": datetime.fromtimestamp(payload.started_at_ns / 1e9, timezone.utc).isoformat(),
+        "end_to_end_latency_ms": _bounded(payload.latency_ms),
+        "http_status_code": payload.http_status or semconv.STATUS_WITHOUT_HTTP,
+        "provider_response_id": payload.response_id or f"payi_{uuid4()}",
+        **{name: value for name, value in optional.items() if value not in (None, [], {})},
+    }
+
+
+def _units(payload: Payload, content: Content | None) -> tuple[Mapping[str, Units], dict[str, str]]:
+    usage = payload.usage
+    if usage is not None:
+        if usage.mismatch is None:
+            return usage.units, {}
+        logger.warning("the usage of %s does not add up: %s", payload.model or payload.response_model, usage.mismatch)
+        return usage.units, {semconv.PROPERTY_USAGE_MISMATCH: usage.mismatch}
+    if content is None or content.estimated_tokens is None:
+        return {}, {}
+    return {TEXT: Units(*content.estimated_tokens)}, {semconv.PROPERTY_USAGE_ESTIMATED: "input,output"}
+
+
+def _facts(payload: Payload, *, logs: bool) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    if payload.stack:
+        facts[semconv.PROPERTY_STACK_TRACE] = orjson.dumps(stack_lines(payload, source=logs)).decode()
+    if payload.failure is not None and (payload.http_status is None or payload.http_status < 400):
+        kind, text = payload.failure
+        facts[semconv.PROPERTY_FAILURE] = kind
+        if logs and text:
+            facts[semconv.PROPERTY_FAILURE_DESCRIPTION] = text
+    if payload.end_reason != "completed":
+        facts[semconv.PROPERTY_END_REASON] = payload.end_reason
+    if payload.service_tier not in (None, "default", "auto", "standard"):
+        facts[semconv.PROPERTY_SERVICE_TIER] = str(payload.service_tier)
+    return facts
+
+
+def stack_lines(payload: Payload, *, source: bool) -> list[str]:
+    """The caller's stack as text, outermost first. Without `source`, code that may quote a prompt is left out."""
+    lines: list[str] = []
+    for code, number in payload.stack:
+        where = f'File "{code.co_filename}", line {number}, in {code.co_name}'
+        text = linecache.getline(code.co_filename, number).strip() if source else ""
+        lines.append(f"{where}\n    {text}" if text else where)
+    return lines
+
+
+def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str, Any]:
+    """Request, answer and tool calls. With logging off, of a tool call only its name is said."""
+    calls = content.function_calls if content is not None else ()
+    said: dict[str, Any] = {
+        "provider_response_function_calls": [
+            {"name": call.name, "arguments": call.arguments} if logs and call.arguments is not None else {"name": call.name}
+            for call in calls
+        ]
+    }
+    if not logs:
+        return said
+    if content is not None:
+        said["provider_request_json"] = to_text(content.request) if content.request is not None else None
+        answers = [to_text(answer) for answer in content.responses]
+        said["provider_response_json"] = answers if content.streamed or len(answers) != 1 else answers[0]
+    if payload.error_body:
+        said["provider_response_json"] = payload.error_body
+    return said
+
+
+def to_text(value: Any) -> str:
+    """JSON text of a value. NaN becomes null, keys become text, what no JSON can hold becomes its type's name."""
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    try:
+        return orjson.dumps(value, default=_name_of, option=options).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, an integer past 64 bit
+        import json
+
+        return json.dumps(value, default=_name_of, skipkeys=True).encode("utf-8", "replace").decode()
+
+
+def _name_of(value: Any) -> str:
+    return f"<{type(value).__name__}>"
+
+
+def _headers(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in headers]
+
+
+def _safe(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """Response headers that hold no content whatever the provider."""
+    return [pair for pair in headers if pair[0].lower() in _SAFE_RESPONSE_HEADERS or pair[0].lower().startswith(_SAFE_RESPONSE_PREFIXES)]
+
+
+def _bounded(number: int) -> int:
+    return max(0, min(number, _MAX_INT32))
+
+
+def payload_of_span(span: ReadableSpan | None) -> Payload | None:
+    """A payload made of a span of ours whose own was lost on the way (a pipeline that copies spans)."""
+    attributes = (span.attributes if span is not None else None) or {}
+    category = attributes.get(semconv.PAYI_CATEGORY)
+    if span is None or not isinstance(category, str) or attributes.get(semconv.OPERATION_NAME) == "fetch_response":
+        return None
+    start, end = span.start_time or 0, span.end_time or span.start_time or 0
+    scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
+    return Payload(
+        scope=current_scope() or Scope(),
+        category=category,
+        module=scope_name.rpartition(".")[2],
+        model=_text(attributes.get(semconv.REQUEST_MODEL)),
+        host=_text(attributes.get(semconv.SERVER_ADDRESS)),
+        started_at_ns=start,
+        latency_ms=(end - start) // 1_000_000,
+        http_status=None if semconv.ERROR_TYPE in attributes else 200,
+        response_id=_text(attributes.get(semconv.RESPONSE_ID)),
+        response_model=_text(attributes.get(semconv.RESPONSE_MODEL)),
+        usage=usage_of_attributes(attributes),
+    )
+
+
+def usage_of_attributes(attributes: Mapping[str, Any]) -> Usage | None:
+    """The standard usage attributes, whose totals include their parts, as disjoint units."""
+    total_in, total_out = attributes.get(semconv.USAGE_INPUT_TOKENS), attributes.get(semconv.USAGE_OUTPUT_TOKENS)
+    if total_in is None and total_out is None:
+        return None
+    read, write = int(attributes.get(semconv.USAGE_CACHE_READ, 0)), int(attributes.get(semconv.USAGE_CACHE_WRITE, 0))
+    reasoning = int(attributes.get(semconv.USAGE_REASONING, 0))
+    parts = {TEXT_CACHE_READ: Units(read, 0), TEXT_CACHE_WRITE: Units(write, 0), REASONING: Units(0, reasoning)}
+    text = Units(max(0, int(total_in or 0) - read - write), max(0, int(total_out or 0) - reasoning))
+    units = {TEXT: text, **{name: unit for name, unit in parts.items() if unit != Units()}}
+    return Usage(units, total_in, total_out, read, write, reasoning)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,88 @@
+"""What a call is priced as: category, resource and scope, each resolved on its own.
+
+Order, first that says something wins: per-call header and context (both in the `Scope`), model mappings (first exact match on
+model and, where given, host), host mappings, the client's own category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from payi_otel.payload import Payload
+from payi_otel.semconv import UNKNOWN_MODEL
+
+
+class ModelMapping(Protocol):
+    """One entry of a `model_mappings` setting."""
+
+    @property
+    def model(self) -> str:
+        """The requested model or deployment to match."""
+        ...
+
+    @property
+    def host(self) -> str | None:
+        """`host` or `host:port` to match; None matches any."""
+        ...
+
+    @property
+    def price_as_category(self) -> str | None:
+        """The category, or None."""
+        ...
+
+    @property
+    def price_as_resource(self) -> str | None:
+        """The resource, or None."""
+        ...
+
+    @property
+    def resource_scope(self) -> str | None:
+        """The scope, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PriceAs:
+    """What goes into the packet."""
+
+    category: str
+    resource: str
+    resource_scope: str | None
+
+
+def price_as(payload: Payload, model_mappings: Mapping[str, Sequence[ModelMapping]], host_mappings: Mapping[str, str | None]) -> PriceAs:
+    """Resolves a call's price.
+
+    Args:
+        payload: The call.
+        model_mappings: By provider SDK (`openai`, `anthropic`, ...), the settings' entries in their order.
+        host_mappings: `host` or `host:port` to category.
+    """
+    scope, model = payload.scope, payload.model or payload.response_model
+    mapping = _find(model_mappings.get(payload.module.partition("/")[0], ()), model, payload.host)
+    mapped = mapping.price_as_category if mapping is not None else None
+    category = scope.price_as_category or mapped or _by_host(host_mappings, payload.host) or payload.category
+    resource = scope.price_as_resource or (mapping.price_as_resource if mapping is not None else None)
+    if not resource:
+        prefix = payload.resource_prefix if category == payload.category else ""
+        resource = prefix + model if model else UNKNOWN_MODEL
+    mapped_scope = mapping.resource_scope if mapping is not None else None
+    return PriceAs(category, resource, scope.resource_scope or mapped_scope or payload.resource_scope)
+
+
+def _find(mappings: Sequence[ModelMapping], model: str | None, host: str | None) -> ModelMapping | None:
+    return next((m for m in mappings if m.model == model and (m.host is None or m.host in _names_of(host))), None)
+
+
+def _by_host(mappings: Mapping[str, str | None], host: str | None) -> str | None:
+    return next((category for name in _names_of(host) if (category := mappings.get(name))), None)
+
+
+def _names_of(host: str | None) -> tuple[str, ...]:
+    """A host as a mapping may name it: with its port, and without."""
+    if not host:
+        return ()
+    bare, separator, port = host.rpartition(":")
+    return (host, bare) if separator and port.isdigit() else (host,)
