@@ -1,0 +1,50 @@
+"""What your GenAI calls cost, by use case, user and account: OpenTelemetry instrumentation for Pay-i."""
+
+from payi_otel._bootstrap import flush, instrumented, payi_instrument, shutdown, stats
+from payi_otel.clients import AsyncPayi, Payi
+from payi_otel.config import (
+    PayiInstrumentAnthropicConfig,
+    PayiInstrumentAwsBedrockConfig,
+    PayiInstrumentConfig,
+    PayiInstrumentHostMappingConfig,
+    PayiInstrumentIngestRetryConfig,
+    PayiInstrumentModelConfig,
+    PayiInstrumentModelMapping,
+    PayiInstrumentOfflineInstrumentationConfig,
+    PayiInstrumentOpenAiAzureConfig,
+    PayiInstrumentOpenAiConfig,
+)
+from payi_otel.context.headers import create_headers
+from payi_otel.context.track import get_context, track, track_context
+from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
+from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
+from payi_otel.semconv import PayiCategories, PayiHeaderNames
+
+__all__ = [
+    "AsyncPayi",
+    "Payi",
+    "PayiCategories",
+    "PayiFileSpanExporter",
+    "PayiHeaderNames",
+    "PayiInstrumentAnthropicConfig",
+    "PayiInstrumentAwsBedrockConfig",
+    "PayiInstrumentConfig",
+    "PayiInstrumentHostMappingConfig",
+    "PayiInstrumentIngestRetryConfig",
+    "PayiInstrumentModelConfig",
+    "PayiInstrumentModelMapping",
+    "PayiInstrumentOfflineInstrumentationConfig",
+    "PayiInstrumentOpenAiAzureConfig",
+    "PayiInstrumentOpenAiConfig",
+    "PayiSpanExporter",
+    "RetryQueueSpanProcessor",
+    "create_headers",
+    "flush",
+    "get_context",
+    "instrumented",
+    "payi_instrument",
+    "shutdown",
+    "stats",
+    "track",
+    "track_context",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +14,8 @@ import orjson
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not in its `__all__`
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Tracer, get_tracer
-from wrapt import FunctionWrapper
+from packaging.requirements import Requirement
+from wrapt import FunctionWrapper, register_post_import_hook
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.context.headers import split_headers
@@ -91,6 +91,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     """The provider SDK's import name."""
     supported: ClassVar[str]
     """A requirement, e.g. `openai >= 1.66`."""
+    categories: ClassVar[frozenset[str]]
+    """The Pay-i categories its clients may have."""
     patches: ClassVar[tuple[Patch, ...]]
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -98,18 +100,28 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         return (self.supported,)
 
     def _instrument(self, **kwargs: Any) -> None:
+        """Patches the SDK, or arranges for it to be patched when it is imported: instrumenting alone imports no SDK.
+
+        Args:
+            **kwargs: `tracer_provider`, and `categories`: the Pay-i categories whose clients are wanted, None for all.
+        """
         sdk = self.installed_version()
         if sdk is None:
-            logger.debug("%s is not installed: %s calls are not instrumented", self.distribution, self.module)
+            logger.debug("%s is not installed: its calls are not instrumented", self.distribution)
+            return
+        if not Requirement(self.supported).specifier.contains(sdk, prereleases=True):
+            logger.warning("%s %s is installed, %s is supported: its calls are not recorded", self.distribution, sdk, self.supported)
             return
         tracer = get_tracer("payi_otel.instrumentors." + self.module, tracer_provider=kwargs.get("tracer_provider"))
-        binding = Binding(tracer, f"{self.module}/{sdk}")
-        self._undo: list[Callable[[], None]] = [binding.stop]
+        self._binding = Binding(tracer, f"{self.module}/{sdk}", kwargs.get("categories"))
+        self._undo: list[Callable[[], None]] = []
         self.wrapped: list[str] = []
         for patch in self.patches:
-            self._apply(patch, binding)
+            register_post_import_hook(partial(self._apply, patch, self._binding), patch.module)
 
     def _uninstrument(self, **kwargs: Any) -> None:
+        if binding := getattr(self, "_binding", None):
+            binding.active = False
         for undo in reversed(getattr(self, "_undo", [])):
             undo()
         self._undo, self.wrapped = [], []
@@ -121,19 +133,18 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         except PackageNotFoundError:
             return None
 
-    def _apply(self, patch: Patch, binding: Binding) -> None:
+    def _apply(self, patch: Patch, binding: Binding, module: Any) -> None:
+        if not binding.active:
+            return
         try:
-            owner = importlib.import_module(patch.module)
+            owner = module
             *path, attribute = patch.target.split(".")
             for part in path:
                 owner = getattr(owner, part)
             original = owner.__dict__[attribute]
-        except (ImportError, AttributeError, KeyError):
+        except (AttributeError, KeyError):
             level = logging.DEBUG if patch.optional else logging.WARNING
-            logger.log(level, "%s has no %s.%s: calls to it are not instrumented", self.distribution, patch.module, patch.target)
-            return
-        except Exception as fault:
-            log_fault(f"importing {patch.module}", fault)
+            logger.log(level, "%s has no %s.%s: calls to it are not recorded", self.distribution, patch.module, patch.target)
             return
         replacement = FunctionWrapper(original, _wrapper_of(patch, binding))
         setattr(owner, attribute, replacement)
@@ -147,15 +158,18 @@ def _restore(owner: Any, attribute: str, replacement: FunctionWrapper[Any, Any])
 
 
 class Binding:
-    """What wrappers share: the tracer, the SDK's name, and whether they are still wanted."""
+    """What wrappers share: the tracer, the SDK's name, which clients are wanted, and whether any still is.
 
-    def __init__(self, tracer: Tracer, module: str) -> None:
-        self.tracer, self.module = tracer, module
+    An SDK caches bound methods (`with_raw_response`), so wrappers outlive `uninstrument`; inactive, they pass calls straight on.
+    """
+
+    def __init__(self, tracer: Tracer, module: str, categories: Collection[str] | None) -> None:
+        self.tracer, self.module, self._categories = tracer, module, categories
         self.active = True
 
-    def stop(self) -> None:
-        """Makes wrappers that outlive `uninstrument` (an SDK caches bound methods) pass calls straight through."""
-        self.active = False
+    def wants(self, category: str) -> bool:
+        """Whether calls to this kind of client are recorded."""
+        return self._categories is None or category in self._categories
 
 
 def _wrapper_of(patch: Patch, binding: Binding) -> Callable[..., Any]:
@@ -233,6 +247,8 @@ def _start(
         if overrides is not None:
             scope = scope.with_headers(overrides)
         request = operation.read_request(instance, args, dict(kwargs))
+        if not binding.wants(request.client.category):
+            return kwargs
         request.headers = _mapping(kwargs.get("extra_headers"))
         return Invocation(binding.tracer, operation.name, request, scope, binding.module, instance, sys._getframe(2))
     except Exception as fault:

@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.instrumentors._invocation import Answer, Invocation
@@ -56,16 +57,28 @@ async def settle_async(ticket: Ticket | None) -> None:
             await ticket.wait_async()
 
 
+open_taps: WeakSet[Tap] = WeakSet()
+"""Streams that have not ended: at the process's exit they are ended as abandoned, so that what they cost is recorded."""
+
+
+def end_open_streams() -> None:
+    """Ends every stream that is still open, with what it has received."""
+    with guard("ending open streams"):
+        for tap in list(open_taps):
+            tap.abandon()
+
+
 class Tap:
     """Between a stream and its caller: notes what passes, and ends the invocation once."""
 
-    __slots__ = ("_first_pending", "_invocation", "_output_pending", "_reader", "reading")
+    __slots__ = ("__weakref__", "_first_pending", "_invocation", "_output_pending", "_reader", "reading")
 
     def __init__(self, invocation: Invocation, reader: StreamReader) -> None:
         self._invocation, self._reader = invocation, reader
         self._first_pending = self._output_pending = True
         self.reading = False
         """True while the SDK's own iterator runs: a close from inside it is the stream's end, not the caller's."""
+        open_taps.add(self)
 
     def pass_on(self, item: Any) -> Any:
         """Notes an event; returns what the caller gets: the event itself, or `HIDDEN`."""
@@ -93,6 +106,7 @@ class Tap:
         """Ends the call; safe to call again. Never raises into the caller's stream."""
         if not self._invocation.is_open:
             return None
+        open_taps.discard(self)
         try:
             return self._end(reason, error)
         except Exception as fault:

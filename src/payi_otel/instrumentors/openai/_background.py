@@ -75,9 +75,13 @@ class BackgroundResponses:
                 self._billed.popitem(last=False)
         return answer
 
-    def unfinished(self) -> int:
-        """Responses that were asked for in this process and never seen to finish."""
-        return len(self._open)
+    def forget(self) -> int:
+        """Lets go of the responses that were never seen to finish; how many there were."""
+        with self._lock:
+            count = len(self._open)
+            self._open.clear()
+            self._billed.clear()
+        return count
 
 
 def _take_over(payload: Payload, opened: _Opened) -> None:
@@ -92,3 +96,8 @@ def _take_over(payload: Payload, opened: _Opened) -> None:
 
 background = BackgroundResponses()
 """The process's one memory of them: a response may be fetched with another client than it was asked with."""
+
+
+def unfinished_background_responses() -> int:
+    """How many were asked for in this process and never seen to finish; they are forgotten with that."""
+    return background.forget()

@@ -15,6 +15,17 @@ _DATABRICKS_HOSTS = {
     ".gcp.databricks.com": PayiCategories.databricks_google,
 }
 _DATABRICKS_UNKNOWN_CLOUD = "system.databricks"
+CATEGORIES = frozenset(
+    {
+        PayiCategories.openai,
+        PayiCategories.azure_openai,
+        PayiCategories.aws_bedrock,
+        PayiCategories.google_vertex,
+        *_DATABRICKS_HOSTS.values(),
+        _DATABRICKS_UNKNOWN_CLOUD,
+    }
+)
+"""What `read_client` may say."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

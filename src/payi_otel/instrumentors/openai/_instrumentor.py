@@ -5,6 +5,7 @@ from __future__ import annotations
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
 from payi_otel.instrumentors.openai._chat import Chat
+from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._embeddings import Embeddings
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
 
@@ -24,6 +25,7 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     distribution = "openai"
     module = "openai"
     supported = "openai >= 1.66"
+    categories = CATEGORIES
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),

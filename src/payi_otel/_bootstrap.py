@@ -1,0 +1,265 @@
+"""The composition root: settings to provider, processor, queue, sink and instrumentors; shut down in reverse."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from payi_otel.config import PayiInstrumentConfig, default_use_case_name, load_settings, settings_without_effect
+from payi_otel.context import baggage
+from payi_otel.context.scope import Scope, from_defaults, set_defaults
+from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.delivery.stats import Stats
+from payi_otel.packets.convert import PacketRules, to_packet
+from payi_otel.payload import registry
+from payi_otel.semconv import PayiCategories
+
+if TYPE_CHECKING:
+    from payi_otel.clients import AsyncPayi, Payi
+    from payi_otel.config import Settings
+    from payi_otel.delivery.outcome import Sink
+    from payi_otel.instrumentors._base import ProviderInstrumentor
+
+logger = logging.getLogger("payi.instrument")
+
+_SAME_SERVICE = {
+    PayiCategories.azure: frozenset({PayiCategories.azure_openai}),
+    PayiCategories.databricks_azure: frozenset({"system.databricks"}),
+    PayiCategories.databricks_aws: frozenset({"system.databricks"}),
+    PayiCategories.databricks_google: frozenset({"system.databricks"}),
+}
+"""What a choice of the user's includes beside itself: `azure` is OpenAI and Anthropic there, and a workspace whose cloud
+cannot be told from its host may be the chosen one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrumented:
+    """One provider SDK that is instrumented."""
+
+    name: str
+    """Entry-point name, e.g. `payi_openai`."""
+    distribution: str
+    version: str
+    wrapped: tuple[str, ...]
+    """The methods wrapped so far: an SDK is wrapped when it is imported."""
+
+
+class _Runtime:
+    """What one `payi_instrument()` has set up."""
+
+    def __init__(self, settings: Settings, sink: Sink, rules: PacketRules, log: logging.Logger | None) -> None:
+        from payi_otel.processors.joining import JoiningTracerProvider
+        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
+
+        self._forwarding = _ForwardingHandler(log) if log is not None and log is not logger else None
+        if self._forwarding is not None:
+            self._forwarding.install()
+        self.queue = DeliveryQueue(
+            sink,
+            convert=lambda span, payload: to_packet(span, payload, rules),
+            retry=settings.ingest_retry,
+            connection_error_logging_window_s=settings.connection_error_logging_window,
+            exit_timeout_s=settings.exit_timeout_s,
+            inline=settings.delivery == "inline",
+            before_shutdown=_end_open_calls,
+        )
+        self.provider = JoiningTracerProvider(RetryQueueSpanProcessor(self.queue))
+        self.instrumentors = _start_instrumentors(self.provider, settings.instruments)
+        self._threading = _carry_context_into_threads()
+
+    def stop(self, timeout_s: float | None) -> None:
+        for instrumentor in self.instrumentors:
+            instrumentor.uninstrument()
+        self.queue.shutdown(timeout_s)
+        registry.on_unclaimed(None)
+        set_defaults(None)
+        baggage.set_propagation((), False)
+        if self._threading is not None:
+            self._threading.uninstrument()
+        if self._forwarding is not None:
+            self._forwarding.remove()
+
+
+_runtime: _Runtime | None = None
+_lock = Lock()
+
+
+def payi_instrument(
+    *,
+    payi: Payi | AsyncPayi | Sequence[Any] | Any | None = None,
+    instruments: set[str] | frozenset[str] | Sequence[str] | None = None,
+    log_prompt_and_response: bool = True,
+    config: PayiInstrumentConfig | Mapping[str, Any] | None = None,
+    logger: logging.Logger | None = None,
+) -> None:
+    """Instruments the installed provider SDKs: from here on, each GenAI call becomes a span and a Pay-i packet.
+
+    Call it once, at start-up. A second call does nothing.
+
+    Args:
+        payi: Where packets go: a `Payi` or `AsyncPayi` (of this package or the published SDK), a list of them, or None for
+            the environment (`PAYI_API_KEY`, `PAYI_BASE_URL`).
+        instruments: `PayiCategories` values to restrict it to; None or `{"*"}` for all.
+        log_prompt_and_response: False: no prompt, answer, tool argument or error text leaves the process.
+        config: A `PayiInstrumentConfig`; docs/settings.md lists every setting. It is not changed.
+        logger: For diagnostics; `payi.instrument` by default.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or there is no API key; lists everything that is.
+    """
+    global _runtime  # noqa: PLW0603 - there is one runtime in a process
+    caller = sys._getframe(1).f_code.co_filename
+    with _lock:
+        if _runtime is not None:
+            (logger or logging.getLogger("payi.instrument")).debug("payi_instrument() was called before: nothing is changed")
+            return
+        settings = load_settings(config, instruments=instruments)
+        sink = _make_sink(payi, settings)
+        rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
+        _runtime = _Runtime(settings, sink, rules, logger)
+        set_defaults(_default_scope(settings, caller) if settings.global_instrumentation else None)
+        baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
+        _say_what_has_no_effect(settings)
+
+
+def flush(timeout_s: float = 30.0) -> bool:
+    """Waits until every call that ended before has its packet delivered, or given up and counted.
+
+    Args:
+        timeout_s: Seconds to wait at most.
+
+    Returns:
+        False when the time ran out first; delivery goes on.
+    """
+    runtime = _runtime
+    return runtime.queue.flush(timeout_s) if runtime is not None else True
+
+
+def shutdown(timeout_s: float | None = None) -> None:
+    """Delivers what is queued within the time, counts and logs the rest as lost, and takes the instrumentation away.
+
+    Args:
+        timeout_s: Seconds to wait at most; None for the setting `exit_timeout_s`.
+    """
+    global _runtime  # noqa: PLW0603 - there is one runtime in a process
+    with _lock:
+        runtime, _runtime = _runtime, None
+        if runtime is not None:
+            runtime.stop(timeout_s)
+
+
+def stats() -> Stats:
+    """What became of every packet of this process, at this instant; all zero before `payi_instrument()`."""
+    runtime = _runtime
+    return runtime.queue.stats() if runtime is not None else Stats()
+
+
+def instrumented() -> tuple[Instrumented, ...]:
+    """The provider SDKs that are instrumented, with their versions and the methods wrapped so far."""
+    runtime = _runtime
+    return tuple(
+        Instrumented(one.name, one.distribution, one.installed_version() or "", tuple(one.wrapped))
+        for one in (runtime.instrumentors if runtime is not None else ())
+    )
+
+
+def _make_sink(payi: Any, settings: Settings) -> Sink:
+    if settings.offline_instrumentation is not None:
+        from payi_otel.exporters.file import FileSink, default_file_name
+
+        return FileSink(settings.offline_instrumentation.file_name or default_file_name())
+    # Imported here and now, not by a worker at its first packet: openai 3 looks at `sys.modules["httpx"]` in the middle of a call
+    # and fails on a module that another thread is still importing.
+    import httpx  # noqa: F401
+
+    from payi_otel.clients import to_target
+    from payi_otel.exporters.http import HttpSink
+
+    return HttpSink(to_target(payi))
+
+
+def _default_scope(settings: Settings, caller: str) -> Scope:
+    name = settings.use_case_name
+    return from_defaults(
+        use_case_name=default_use_case_name(caller) if name is None else name,
+        use_case_id=settings.use_case_id,
+        use_case_version=settings.use_case_version,
+        use_case_properties=settings.use_case_properties,
+        limit_ids=settings.limit_ids,
+        user_id=settings.user_id,
+        account_name=settings.account_name,
+        request_properties=settings.request_properties,
+    )
+
+
+def _start_instrumentors(provider: Any, instruments: frozenset[str] | None) -> tuple[ProviderInstrumentor, ...]:
+    from payi_otel.instrumentors.openai import OpenAIInstrumentor
+
+    wanted = None
+    if instruments is not None:
+        wanted = instruments.union(*(_SAME_SERVICE.get(category, frozenset()) for category in instruments))
+    started = []
+    for instrumentor in (OpenAIInstrumentor(),):
+        if instrumentor.installed_version() is not None and (wanted is None or wanted & instrumentor.categories):
+            instrumentor.instrument(tracer_provider=provider, categories=wanted, skip_dep_check=True)
+            started.append(instrumentor)
+    return tuple(started)
+
+
+def _carry_context_into_threads() -> Any:
+    """OpenTelemetry's own context, and with it the scope, in new threads; None where somebody else sees to it."""
+    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+    instrumentor = ThreadingInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        return None
+    instrumentor.instrument(skip_dep_check=True)
+    return instrumentor
+
+
+def _end_open_calls() -> None:
+    """Before the queue closes: open streams end with what they have; calls without an answer are named as lost."""
+    from payi_otel.instrumentors._stream import end_open_streams
+    from payi_otel.instrumentors.openai import unfinished_background_responses
+
+    end_open_streams()
+    if open_calls := len(registry):
+        logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
+    if unfinished := unfinished_background_responses():
+        logger.warning("%d background responses were never seen to finish: their cost is not recorded", unfinished)
+
+
+def _say_what_has_no_effect(settings: Settings) -> None:
+    later = settings_without_effect(settings)
+    if later:
+        logger.warning("accepted, but without effect in this version: %s", ", ".join(later))
+
+
+class _ForwardingHandler(logging.Handler):
+    """Hands every record of ours to the logger the user gave."""
+
+    def __init__(self, target: logging.Logger) -> None:
+        super().__init__()
+        self._target = target
+        self._before = (logger.level, logger.propagate)
+
+    def install(self) -> None:
+        """Takes the place of the default logger's own ways out."""
+        logger.setLevel(self._target.getEffectiveLevel())
+        logger.propagate = False
+        logger.addHandler(self)
+
+    def remove(self) -> None:
+        """Puts back what was."""
+        logger.removeHandler(self)
+        logger.setLevel(self._before[0])
+        logger.propagate = self._before[1]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As if the target itself had been called."""
+        if self._target.isEnabledFor(record.levelno):
+            self._target.handle(record)

@@ -1,0 +1,58 @@
+"""The provider our spans come from: the application's own as soon as it has one, a private one until then.
+
+The private one is never set as the global one, so an application that sets up OpenTelemetry later is not in its way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Span, Tracer
+
+
+class JoiningTracerProvider(trace.TracerProvider):
+    """Gives tracers that start their spans wherever the application's spans are started at that moment."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+        self._private = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self._private.add_span_processor(processor)
+        self._joined: trace.TracerProvider = self._private
+
+    def current(self) -> trace.TracerProvider:
+        """The application's provider if it takes span processors; ours is added to it once."""
+        provider = trace.get_tracer_provider()
+        if provider is self._joined or not hasattr(provider, "add_span_processor"):
+            return self._joined
+        provider.add_span_processor(self._processor)
+        self._joined = provider
+        return provider
+
+    def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
+        """A tracer that follows the application's provider."""
+        return _JoiningTracer(self, (instrumenting_module_name, *args), kwargs)
+
+
+class _JoiningTracer(Tracer):
+    def __init__(self, provider: JoiningTracerProvider, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._provider, self._args, self._kwargs = provider, args, kwargs
+        self._source: trace.TracerProvider | None = None
+        self._tracer: Tracer | None = None
+
+    def _current(self) -> Tracer:
+        source = self._provider.current()
+        if self._tracer is None or source is not self._source:
+            self._source, self._tracer = source, source.get_tracer(*self._args, **self._kwargs)
+        return self._tracer
+
+    def start_span(self, name: str, context: Context | None = None, **kwargs: Any) -> Span:
+        """As `Tracer.start_span`."""
+        return self._current().start_span(name, context, **kwargs)
+
+    def start_as_current_span(self, name: str, context: Context | None = None, **kwargs: Any) -> Any:
+        """As `Tracer.start_as_current_span`."""
+        return self._current().start_as_current_span(name, context, **kwargs)
