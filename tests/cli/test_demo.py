@@ -32,13 +32,13 @@ def units(**counts: tuple[int, int]) -> dict[str, dict[str, int]]:
 EXPECTED = {
     "chat": ("gpt-4.1", "support_chat", "alice", 200),
     "chat, streamed": ("gpt-4.1", "support_chat", "bob", 200),
-    "responses": ("gpt-5-mini", "order_summary", "alice", 200),
-    "embeddings": ("text-embedding-3-small", "product_search", None, 200),
+    "responses": ("gpt-5-mini", "summaries", "alice", 200),
+    "embeddings": ("text-embedding-3-small", "search", None, 200),
     "chat with a tool": ("gpt-4.1", "support_chat", "carol", 200),
     "chat, refused": ("gpt-4.1", "support_chat", "dave", 429),
-    "async chat": ("gpt-5-mini", "order_summary", "erin", 200),
+    "async chat": ("gpt-5-mini", "summaries", "erin", 200),
     "async chat, streamed": ("gpt-4.1", "support_chat", "frank", 200),
-    "async responses, streamed": ("gpt-5-mini", "order_summary", "grace", 200),
+    "async responses, streamed": ("gpt-5-mini", "summaries", "grace", 200),
 }
 
 
@@ -62,9 +62,9 @@ def test_every_call_is_attributed(packets: dict[str, dict[str, Any]]) -> None:
 
 def test_units_are_what_the_provider_reported(packets: dict[str, dict[str, Any]]) -> None:
     """Cached and reasoning tokens stand apart from text; a tool call is captured."""
-    assert packets["chat"]["units"] == units(text=(1423, 27))
-    assert packets["chat, streamed"]["units"] == units(text=(14, 27), text_cache_read=(1408, 0))
-    assert packets["responses"]["units"] == units(text=(10, 27), reasoning=(0, 192))
+    assert packets["chat"]["units"] == units(text=(1421, 27))
+    assert packets["chat, streamed"]["units"] == units(text=(11, 27), text_cache_read=(1408, 0))
+    assert packets["responses"]["units"] == units(text=(9, 27), reasoning=(0, 192))
     assert packets["chat, refused"]["units"] == {}
     assert packets["chat with a tool"]["provider_response_function_calls"] == [
         {"name": "find_order", "arguments": '{"order_id": "A-1027"}'}

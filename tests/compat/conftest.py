@@ -15,6 +15,7 @@ import sys
 from importlib.machinery import PathFinder
 
 class Hiding:
+    find_distributions = PathFinder.find_distributions
     @staticmethod
     def find_spec(name, path=None, target=None):
         return None if name.partition(".")[0] == "payi" else PathFinder.find_spec(name, path, target)

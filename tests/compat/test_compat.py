@@ -21,16 +21,13 @@ SAME = """
 import payi_otel
 from payi.lib.instrument import payi_instrument, track, track_context, get_context, PayiInstrumentConfig
 from payi.lib.helpers import PayiCategories, PayiHeaderNames, create_headers
-for name, thing in list(globals().items()):
-    if hasattr(payi_otel, name):
-        assert thing is getattr(payi_otel, name), name
-print("same")
+print([name for name in payi_otel.__all__ if name in globals() and globals()[name] is not getattr(payi_otel, name)])
 """
 
 
 def test_documented_imports_lead_to_this_package(run_beside: Run) -> None:
     """One line before them, and the imports of the published SDK give this package's own objects."""
-    assert run_beside("import payi_otel.compat\n" + SAME) == "same\n"
+    assert run_beside("import payi_otel.compat\n" + SAME) == "[]\n"
 
 
 def test_published_sdk_keeps_everything_else(run: Run) -> None:

@@ -34,7 +34,7 @@ payi_otel.flush(10)
 
 def application(block: str, provider: ProviderServer, ingest: IngestServer) -> dict[str, str]:
     """The environment in which the block's program runs."""
-    return {"BLOCK": str(BLOCKS / f"{block}.py"), "PROVIDER": provider.url, "PAYI_API_KEY": "test", "PAYI_BASE_URL": ingest.url}
+    return {"BLOCK": str(BLOCKS / f"{block}.py"), "PROVIDER": provider.url, "PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url}
 
 
 @pytest.mark.parametrize("block", ONLINE)
@@ -42,14 +42,13 @@ def test_block_runs_and_a_call_becomes_a_packet(block: str, run_beside: Run) -> 
     """The use case is the one the block names, or the name of the file the block stands in."""
     with ProviderServer(thinking_s=0) as provider, IngestServer() as ingest:
         run_beside(APPLICATION, **application(block, provider, ingest))
-        (request,) = ingest.requests
-    headers = {name.lower(): value for name, value in request.headers.items()}
+        (packet,) = ingest.packets
     expected = {"xproxy-usecase-name": block}
     if block == "context_defaults":
         expected = {"xproxy-usecase-name": "customer_support_bot", "xproxy-user-id": "user5", "xproxy-limit-ids": "global_budget"}
-        assert request.body["properties"] == {"environment": "production"}
-    assert expected.items() <= headers.items()
-    assert (request.body["category"], request.body["resource"]) == ("system.openai", "gpt-4.1")
+        assert packet["body"]["properties"]["environment"] == "production"
+    assert expected.items() <= packet["headers"].items()
+    assert (packet["body"]["category"], packet["body"]["resource"]) == ("system.openai", "gpt-4.1")
 
 
 def test_offline_block_writes_its_file(run_beside: Run, tmp_path: Path) -> None:
@@ -66,8 +65,8 @@ def test_mapping_block_prices_its_deployment(run_beside: Run) -> None:
     code = APPLICATION.replace('model="gpt-4.1"', 'model="my-gpt4-deployment"')
     with ProviderServer(thinking_s=0) as provider, IngestServer() as ingest:
         run_beside(code, **application("openai_mappings", provider, ingest))
-        (request,) = ingest.requests
-    assert request.body["resource"] == "gpt-4"
+        (packet,) = ingest.packets
+    assert packet["body"]["resource"] == "gpt-4"
 
 
 def read_json(path: Path) -> Any:

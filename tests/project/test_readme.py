@@ -36,7 +36,7 @@ def test_code_runs(number: int, tmp_path: Path) -> None:
             **os.environ,
             "OPENAI_API_KEY": "sk-test",
             "OPENAI_BASE_URL": provider.url,
-            "PAYI_API_KEY": "test",
+            "PAYI_API_KEY": ingest.api_key,
             "PAYI_BASE_URL": ingest.url,
         }
         done = subprocess.run(
@@ -44,7 +44,7 @@ def test_code_runs(number: int, tmp_path: Path) -> None:
         )
         written = len(re.findall('"provider_response_id"', "".join(path.read_text() for path in tmp_path.glob("*.json"))))
         assert done.returncode == 0, done.stderr
-        assert len(ingest.requests) + written == len(provider.requests)
+        assert len(ingest.packets) + written == len(provider.requests)
         assert not any(name.startswith("xproxy-") for request in provider.requests for name in request["headers"])
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.version import Version
+
 from _source import ROOT
 
 BUILT = {"__pycache__", "build", "dist", "venv", "node_modules"}
@@ -35,3 +37,12 @@ def test_change_notes_are_well_formed() -> None:
     notes = [path for path in (ROOT / "changelog").iterdir() if path.name != "README.md"]
     assert [path.name for path in notes if not FRAGMENT.fullmatch(path.name)] == []
     assert [path.name for path in notes if not re.fullmatch(r"[A-Z`].+\.\n", path.read_text(), re.DOTALL)] == []
+
+
+def test_oldest_versions_are_the_floors() -> None:
+    """What `nox -s tests_oldest` installs is the lowest version that pyproject.toml allows, dependency by dependency."""
+    pyproject = (ROOT / "pyproject.toml").read_text().split("[dependency-groups]")[0]
+    constraints = (ROOT / "tests" / "constraints-oldest.txt").read_text()
+    floors = {name: Version(floor) for name, floor in re.findall(r'^ *(?:openai = \[)?"([a-z-]+)>=([^,;"]+)', pyproject, re.MULTILINE)}
+    pinned = {name: Version(version) for name, version in re.findall(r"^([a-z-]+)==(\S+)$", constraints, re.MULTILINE)}
+    assert {name: version for name, version in pinned.items() if name in floors} == floors

@@ -77,12 +77,12 @@ def _chat_stream(client: OpenAI) -> None:
         pass
 
 
-@track(use_case_name="order_summary", user_id="alice", request_properties=_named("responses"))
+@track(use_case_name="summaries", user_id="alice", request_properties=_named("responses"))
 def _responses(client: OpenAI) -> None:
     client.responses.create(model="gpt-5-mini", input="Summarise order A-1027 in one sentence.")
 
 
-@track(use_case_name="product_search", request_properties=_named("embeddings"))
+@track(use_case_name="search", request_properties=_named("embeddings"))
 def _embeddings(client: OpenAI) -> None:
     client.embeddings.create(model="text-embedding-3-small", input=["a red kettle", "a kettle that whistles", "a teapot"])
 
@@ -103,7 +103,7 @@ def _over_quota(client: OpenAI) -> None:
 
 
 async def _chat_async(client: AsyncOpenAI) -> None:
-    with track_context(use_case_name="order_summary", user_id="erin", request_properties=_named("async chat")):
+    with track_context(use_case_name="summaries", user_id="erin", request_properties=_named("async chat")):
         await client.chat.completions.create(model="gpt-5-mini", messages=_messages("Sum up my orders."))
 
 
@@ -114,6 +114,6 @@ async def _chat_stream_async(client: AsyncOpenAI) -> None:
 
 
 async def _responses_stream_async(client: AsyncOpenAI) -> None:
-    async with track_context(use_case_name="order_summary", user_id="grace", request_properties=_named("async responses, streamed")):
+    async with track_context(use_case_name="summaries", user_id="grace", request_properties=_named("async responses, streamed")):
         async for _event in await client.responses.create(model="gpt-5-mini", input="Sum up this week.", stream=True):
             pass

@@ -16,7 +16,8 @@ class Row:
 
     call: str
     model: str
-    units: str
+    units: tuple[str, ...]
+    """One text for each unit, `text 12 → 30`; none where nothing was used."""
     latency_ms: int
     use_case: str
     user: str
@@ -39,14 +40,9 @@ def to_row(packet: Mapping[str, Any]) -> Row:
     return Row(
         call=name if status < 300 else f"{name} ({status})",
         model=str(packet.get("resource", "")),
-        units=_to_text(packet.get("units", {})),
+        units=tuple(f"{name} {count['input']} → {count['output']}" for name, count in packet.get("units", {}).items()),
         latency_ms=int(packet.get("end_to_end_latency_ms", 0)),
         use_case=str(packet.get("use_case_name", "")),
         user=str(packet.get("user_id", "")),
         status=status,
     )
-
-
-def _to_text(units: Mapping[str, Mapping[str, int]]) -> str:
-    """`text 12 → 30, reasoning 0 → 64`; a dash where nothing was used."""
-    return ", ".join(f"{name} {count.get('input', 0)} → {count.get('output', 0)}" for name, count in units.items()) or "-"

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from payi_otel.cli._rows import Row, to_row
 
@@ -74,13 +74,18 @@ def _show(rows: list[Row], file: Path) -> None:
 
 
 def _table(rows: list[Row]) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="What each call would be billed by")
-    for heading in ("call", "model", "units in → out", "latency", "use case", "user"):
-        table.add_column(heading, justify="right" if heading == "latency" else "left")
+    table = Table(title="What each call would be billed by", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("call", min_width=11)
+    table.add_column("model", min_width=10, overflow="fold")
+    table.add_column("units in → out", no_wrap=True)
+    table.add_column("latency", no_wrap=True, justify="right")
+    table.add_column("use case", no_wrap=True)
+    table.add_column("user", min_width=5, no_wrap=True)
     for row in rows:
-        cells: tuple[Any, ...] = (row.call, row.model, row.units, f"{row.latency_ms} ms", row.use_case, row.user)
+        cells = (row.call, row.model, "\n".join(row.units) or "-", f"{row.latency_ms} ms", row.use_case, row.user)
         table.add_row(*map(Text, cells), style="red" if row.failed else None)
     return table
