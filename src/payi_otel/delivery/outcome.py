@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from payi_otel.packets.model import IngestPacket
 
@@ -15,9 +15,18 @@ class Fate(Enum):
 
     DELIVERED = "delivered"
     RETRY = "retry"
-    """The destination is at fault: keep the packet, try again later."""
+    """Keep the packet, try again later; `Outcome.fault` says whom to wait for."""
     DEAD = "dead"
     """The packet is at fault: it will never be taken."""
+
+
+class Fault(Enum):
+    """Whose fault a `RETRY` is; it decides what waits."""
+
+    DESTINATION = "destination"
+    """Every packet would fare the same (refused, 503, wrong key): all of them wait, one at a time probes."""
+    PACKET = "packet"
+    """It may be this packet alone (500, an answer that is none): it goes to the tail, the others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,19 @@ class Outcome:
     """The destination may have taken the packet although we saw no answer: a resend may be a duplicate."""
     result: Mapping[str, Any] | None = None
     """Pay-i's `xproxy_result`, where there is one."""
+    fault: Fault = Fault.DESTINATION
+    """Read only where the fate is `RETRY`."""
+    status: int | None = None
+    """The HTTP status, where there was an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPacket:
+    """A packet as it waits: its JSON made once, the span and payload it came from let go."""
+
+    json: bytes
+    packet: IngestPacket
+    """The fields beside the body; its own body holds only `provider_response_id`."""
 
 
 class Sink(Protocol):
@@ -46,9 +68,26 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of sockets and files; safe to call twice."""
+        """Lets go of sockets and files, and ends what is in progress; safe to call twice."""
         ...
 
     def after_fork(self) -> None:
         """In a forked child: drops what it shares with its parent (sockets, file positions)."""
+        ...
+
+
+@runtime_checkable
+class EncodingSink(Sink, Protocol):
+    """A sink that takes a packet in two steps, so that what waits is held as bytes and encoded once."""
+
+    def encode(self, packet: IngestPacket) -> EncodedPacket:
+        """The packet's JSON, whatever its values are."""
+        ...
+
+    def send(self, encoded: EncodedPacket) -> Outcome:
+        """One attempt with an encoded packet. Raises nothing."""
+        ...
+
+    def hasten(self, deadline_s: float) -> None:
+        """No attempt begun from now on may last beyond this instant of `time.monotonic()`; the process is ending."""
         ...

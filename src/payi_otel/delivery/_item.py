@@ -1,0 +1,113 @@
+"""One packet on its way through the queue, and what waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from payi_otel.delivery._ticket import Ticket
+from payi_otel.delivery.outcome import EncodedPacket
+from payi_otel.packets.model import IngestPacket
+from payi_otel.payload import Payload
+
+T = TypeVar("T")
+
+
+class RetrySettings(Protocol):
+    """The `ingest_retry` settings; `config.Settings.ingest_retry` is one."""
+
+    @property
+    def max_inline_retries(self) -> int:
+        """Attempts beyond the first that a call waits for."""
+        ...
+
+    @property
+    def inline_retry_initial_delay(self) -> float:
+        """Seconds before the first inline retry; doubles with each."""
+        ...
+
+    @property
+    def queue_enabled(self) -> bool:
+        """Whether packets wait in the retry queue at all."""
+        ...
+
+    @property
+    def queue_max_size(self) -> int:
+        """Packets the retry queue holds; 0: no limit."""
+        ...
+
+    @property
+    def queue_interval(self) -> float:
+        """Seconds between drains."""
+        ...
+
+
+class Barrier:
+    """What a flush waits for: the packets that were open when it began."""
+
+    __slots__ = ("cleared", "remaining")
+
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
+        self.cleared = threading.Event()
+
+    def pass_one(self) -> None:
+        """One of the packets got its fate."""
+        self.remaining -= 1
+        if self.remaining == 0:
+            self.cleared.set()
+
+
+class Item:
+    """One packet from its submission to its fate."""
+
+    __slots__ = (
+        "ambiguous",
+        "attempts",
+        "barriers",
+        "generation",
+        "held",
+        "is_open",
+        "is_probe",
+        "packet_faults",
+        "payload",
+        "span",
+        "ticket",
+        "was_queued",
+    )
+
+    def __init__(self, span: ReadableSpan | None, payload: Payload | None, ticket: Ticket | None) -> None:
+        self.span, self.payload, self.ticket = span, payload, ticket
+        self.held: IngestPacket | EncodedPacket | None = None
+        self.attempts = self.packet_faults = self.generation = 0
+        self.ambiguous = self.is_probe = self.was_queued = False
+        self.is_open = True
+        self.barriers: tuple[Barrier, ...] = ()
+
+    def hold(self, packet: IngestPacket | EncodedPacket) -> None:
+        """Keeps the packet and lets go of what it was made from."""
+        self.held, self.span, self.payload = packet, None, None
+
+    @property
+    def response_id(self) -> str:
+        """For log lines: cut, and with nothing in it that could break a line."""
+        packet = self.held.packet if isinstance(self.held, EncodedPacket) else self.held
+        return ascii(packet.response_id)[1:100].rstrip("'\"") if packet is not None else "(not made)"
+
+
+def copy_while_changing(items: Iterable[T]) -> list[T]:
+    """The members of a container to which another thread may add while it is read."""
+    while True:
+        copied = _try_copy(items)
+        if copied is not None:
+            return copied
+
+
+def _try_copy(items: Iterable[T]) -> list[T] | None:
+    try:
+        return list(items)
+    except RuntimeError:  # it changed
+        return None

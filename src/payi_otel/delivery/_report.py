@@ -1,0 +1,87 @@
+"""What the queue says in the log: what waits, what is lost and why; ids, codes and counts, never a body, never a key."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from payi_otel.delivery._log import LimitedLog
+from payi_otel.delivery.outcome import Fate, Fault, Outcome
+
+_ONCE_S: Final = float("inf")
+_TRANSIENT: Final = frozenset({408, 425, 429})
+
+
+class Reporter:
+    """One method for each thing worth a line."""
+
+    def __init__(self, logger: logging.Logger, *, window_s: float) -> None:
+        self._log = LimitedLog(logger)
+        self._window_s = window_s
+        self._held: set[str] = set()
+
+    def attempt(self, outcome: Outcome, response_id: str, *, waiting: int, is_lost: bool, came_back: bool) -> None:
+        """What came of a packet."""
+        if came_back:
+            self._came_back(waiting)
+        if outcome.fate is Fate.DEAD:
+            self._dead(outcome, response_id)
+        elif is_lost:
+            text = "packet %s is lost: %s, and ingest_retry.queue_enabled is False"
+            self._log.write(logging.WARNING, ("lost", outcome.code), self._window_s, text, response_id, _describe(outcome))
+        elif outcome.fate is Fate.RETRY:
+            self._retry(outcome, response_id, waiting)
+
+    def queue_full(self, response_id: str, limit: int) -> None:
+        """The oldest packet made room."""
+        text = "packet %s is lost: the retry queue is full (ingest_retry.queue_max_size=%d)"
+        self._log.write(logging.WARNING, "full", self._window_s, text, response_id, limit)
+
+    def not_made(self, fault: Exception) -> None:
+        """A packet could not be made of a call; the exception's text may hold a prompt, so its type and place must do."""
+        tb = fault.__traceback__
+        while tb is not None and tb.tb_next is not None:
+            tb = tb.tb_next
+        place = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}" if tb is not None else "unknown place"
+        text = "a packet is lost: it could not be made of its call (%s at %s)"
+        self._log.write(logging.ERROR, ("made", place), self._window_s, text, type(fault).__name__, place)
+
+    def lost_at_shutdown(self, count: int) -> None:
+        """The deadline passed."""
+        self._log.write(logging.WARNING, "shutdown", 0, "%d packet(s) lost: not delivered within the shutdown deadline", count)
+
+    def late(self) -> None:
+        """A call ended after shutdown."""
+        self._log.write(logging.WARNING, "late", max(self._window_s, 1.0), "a packet is lost: its call ended after shutdown")
+
+    def _dead(self, outcome: Outcome, response_id: str) -> None:
+        text = "packet %s is lost: refused for good (%s)"
+        self._log.write(logging.ERROR, ("dead", outcome.code), self._window_s, text, response_id, _describe(outcome))
+
+    def _retry(self, outcome: Outcome, response_id: str, waiting: int) -> None:
+        if outcome.fault is Fault.PACKET:
+            text = "packet %s is tried again later: %s"
+            self._log.write(logging.WARNING, ("again", outcome.code), self._window_s, text, response_id, _describe(outcome))
+        elif _needs_somebody(outcome):
+            text = "nothing can be delivered until this is put right: %s; %d packet(s) waiting, none lost"
+            self._held.add(outcome.code)
+            self._log.write(logging.ERROR, ("held", outcome.code), _ONCE_S, text, _describe(outcome), waiting)
+        else:
+            text = "the destination cannot be reached: %s; %d packet(s) waiting, none lost"
+            self._log.write(logging.WARNING, "connection", self._window_s, text, _describe(outcome), waiting)
+
+    def _came_back(self, waiting: int) -> None:
+        while self._held:
+            self._log.forget(("held", self._held.pop()))
+        self._log.write(logging.INFO, "back", self._window_s, "the destination takes packets again; %d are being sent", waiting)
+
+
+def _needs_somebody(outcome: Outcome) -> bool:
+    """A wrong key, address or certificate does not pass by itself."""
+    status = outcome.status
+    return outcome.code == "tls_error" or (status is not None and 300 <= status < 500 and status not in _TRANSIENT)
+
+
+def _describe(outcome: Outcome) -> str:
+    status = f"HTTP {outcome.status}" if outcome.status is not None and outcome.code != f"http_{outcome.status}" else ""
+    return ", ".join(part for part in (outcome.code, status, outcome.message) if part)

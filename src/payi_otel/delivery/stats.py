@@ -1,0 +1,89 @@
+"""Counters of the delivery queue, and the snapshot of them that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+QUEUE_FULL = "queue_full"
+QUEUE_DISABLED = "queue_disabled"
+CONVERSION_FAILED = "conversion_failed"
+SHUTDOWN = "shutdown"
+POISON = "poison"
+INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What became of every packet of this process, at one instant.
+
+    At any instant `created` equals the sum of what was delivered, dead-lettered and dropped and what is queued, in flight
+    and spooled. A call that proves not to be billable is taken out of `created` again.
+    """
+
+    created: int = 0
+    delivered: int = 0
+    dead_lettered: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Refused for good, by code (`http_402`, a Pay-i error code, `poison`)."""
+    dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Given up by us, by reason: `queue_full`, `queue_disabled`, `conversion_failed`, `shutdown`, `internal_error`."""
+    queued: int = 0
+    """Waiting for a worker, or in the retry queue."""
+    in_flight: int = 0
+    spooled: int = 0
+    attempts: int = 0
+    retries: int = 0
+    """Attempts beyond a packet's first."""
+    duplicates_possible: int = 0
+    """Resends after an attempt that the destination may have taken."""
+    duplicates_reported: int = 0
+    """Packets the destination said it had already; they count as delivered."""
+    failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Attempts that have to be made again, by code."""
+
+    @property
+    def settled(self) -> int:
+        """Packets whose fate is final."""
+        return self.delivered + sum(self.dead_lettered.values()) + sum(self.dropped.values())
+
+    @property
+    def is_conserved(self) -> bool:
+        """True when no packet is missing from the account and none is counted twice."""
+        return self.created == self.settled + self.queued + self.in_flight + self.spooled
+
+
+class Counters:
+    """The numbers behind `Stats`. Not thread-safe: the queue's one lock is held around every use."""
+
+    __slots__ = ("attempts", "dead", "delivered", "dropped", "duplicates_possible", "duplicates_reported", "failures", "retries", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        """Packets that left the inbox."""
+        self.delivered = self.attempts = self.retries = self.duplicates_possible = self.duplicates_reported = 0
+        self.dead: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
+
+    def to_stats(self, *, inbox: int, waiting: int, in_flight: int, shut_out: int) -> Stats:
+        """A snapshot; `shut_out` are submissions after shutdown, which are created and dropped at once."""
+        dropped = self.dropped if not shut_out else {**self.dropped, SHUTDOWN: self.dropped.get(SHUTDOWN, 0) + shut_out}
+        return Stats(
+            created=self.taken + inbox + shut_out,
+            delivered=self.delivered,
+            dead_lettered=MappingProxyType(dict(self.dead)),
+            dropped=MappingProxyType(dict(dropped)),
+            queued=inbox + waiting,
+            in_flight=in_flight,
+            attempts=self.attempts,
+            retries=self.retries,
+            duplicates_possible=self.duplicates_possible,
+            duplicates_reported=self.duplicates_reported,
+            failures=MappingProxyType(dict(self.failures)),
+        )
+
+
+def increment(counts: dict[str, int], name: str) -> None:
+    """Adds one to a named count."""
+    counts[name] = counts.get(name, 0) + 1

@@ -1,0 +1,121 @@
+"""What an answer of the ingest API means for a packet: pure, one table. Source: Pay-i ingest API, "Answers"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import orjson
+
+from payi_otel.delivery.outcome import Fate, Fault, Outcome
+
+MAX_RETRY_AFTER_S: Final = 300.0
+"""No server may silence us for longer."""
+UNVERIFIED: Final = "unverified_answer"
+"""A success that does not read like one: a captive portal, a proxy's page."""
+
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""Codes go into counters and logs, so that not every text may be one."""
+_DESTINATION: Final = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
+_PACKET: Final = frozenset({408, 425, 500})
+_AMBIGUOUS: Final = frozenset({408, 500, 502, 504})
+"""The packet may have been taken before the answer was lost."""
+_KEY_CODES: Final = frozenset({"invalid_api_key"})
+"""These are not the packet's fault, whatever status they come with."""
+_SERVER_CODES: Final = frozenset({"unexpected_error"})
+
+
+def to_outcome(status: int, content: bytes, *, is_bulk: bool = False, retry_after: str | None = None) -> Outcome:
+    """Reads one answer.
+
+    Args:
+        status: The HTTP status.
+        content: The whole body.
+        is_bulk: The request was a bulk of one.
+        retry_after: The header of that name.
+    """
+    body = _to_object(content)
+    if is_bulk and status in (200, 201, 400) and "ingest_count" in body:
+        return _to_bulk_outcome(status, body)
+    if 200 <= status < 300:
+        return unverified(status) if is_bulk else _to_success(status, body)
+    return _to_failure(status, body, to_retry_after_s(retry_after))
+
+
+def unverified(status: int) -> Outcome:
+    """A success that cannot be believed: the packet is sent again, under its id."""
+    return Outcome(Fate.RETRY, UNVERIFIED, "not an answer of the ingest API", ambiguous=True, fault=Fault.PACKET, status=status)
+
+
+def to_retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds, from a number or an HTTP date, within 0 and 300; None for what is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value, now or datetime.now(timezone.utc))
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else None
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        then = parsedate_to_datetime(date)
+    except (ValueError, TypeError, OverflowError):
+        return float("nan")
+    return ((then if then.tzinfo else then.replace(tzinfo=timezone.utc)) - now).total_seconds()
+
+
+def _to_success(status: int, body: Mapping[str, Any]) -> Outcome:
+    if not isinstance(body.get("request_id"), str) or not body["request_id"]:
+        return unverified(status)
+    result = body.get("xproxy_result")
+    result = result if isinstance(result, dict) else {}
+    code = "duplicate" if result.get("duplicate_request") is True else "ok"
+    return Outcome(Fate.DELIVERED, code, result=result or None, status=status)
+
+
+def _to_bulk_outcome(status: int, body: Mapping[str, Any]) -> Outcome:
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors:
+        answer = errors[0].get("xproxy_result") if isinstance(errors[0], dict) else None
+        answer = answer if isinstance(answer, dict) else {}
+        item_status = answer.get("statusCode")
+        return _to_failure(item_status if type(item_status) is int and item_status >= 300 else 400, answer, None)
+    counts = tuple(body.get(name) or 0 for name in ("ingest_count", "total_count", "error_count", "item_error_count"))
+    if status >= 400 or counts != (1, 1, 0, 0):
+        return unverified(status)
+    return Outcome(Fate.DELIVERED, status=status)
+
+
+def _to_failure(status: int, body: Mapping[str, Any], retry_after_s: float | None) -> Outcome:
+    error = body.get("xproxy_error")
+    code = error.get("code") if isinstance(error, dict) else None
+    code = code if isinstance(code, str) and _CODE.fullmatch(code) else f"http_{status}"
+    if status == 409:
+        return Outcome(Fate.DELIVERED, "duplicate", status=status)
+    if code in _KEY_CODES or status in _DESTINATION or 300 <= status < 400:
+        return Outcome(Fate.RETRY, code, _hint(status), retry_after_s, ambiguous=status in _AMBIGUOUS, status=status)
+    if code in _SERVER_CODES or status in _PACKET:
+        ambiguous = status in _AMBIGUOUS or code in _SERVER_CODES
+        return Outcome(Fate.RETRY, code, "", retry_after_s, ambiguous=ambiguous, fault=Fault.PACKET, status=status)
+    if status < 200 or status >= 600:
+        return unverified(status)
+    return Outcome(Fate.DEAD, code, status=status)
+
+
+def _hint(status: int) -> str:
+    if status in (400, 401, 403):
+        return "check PAYI_API_KEY"
+    return "check PAYI_BASE_URL" if status in (404, 405) or 300 <= status < 400 else ""
+
+
+def _to_object(content: bytes) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,132 @@
+"""The forms in which a packet travels over HTTP: by itself with its scope in headers, or as a bulk of one with everything in the body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from payi_otel.delivery._encode import to_json, to_wire_body
+from payi_otel.delivery.outcome import EncodedPacket, Outcome
+from payi_otel.packets.model import IngestPacket
+from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
+
+SINGLE_PATH: Final = "/api/v1/ingest"
+BULK_PATH: Final = "/api/v1/ingest/bulk"
+BODIES_DROPPED: Final = "payi_otel.bodies_dropped"
+"""Property of a packet whose request and response were left out because the server found it too large."""
+
+_MAX_VALUE_CHARS: Final = 4096
+"""Servers refuse header blocks of 8 to 16 kB; two such values still fit."""
+_MAX_ALL_CHARS: Final = 8192
+_PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+"""What a header carries unchanged: visible ASCII; a blank at an end would be cut off."""
+_BODIES: Final = ("provider_request_json", "provider_response_json", "provider_request_reasoning_json")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to make; the key and the content type are added by whoever sends it."""
+
+    path: str
+    """With its query."""
+    headers: Mapping[str, str]
+    content: bytes
+    is_bulk: bool = False
+
+
+def encode(packet: IngestPacket) -> EncodedPacket:
+    """Makes the body's JSON, whatever its values are, and lets go of the body."""
+    response_id = packet.body.get("provider_response_id", "")
+    return EncodedPacket(to_json(to_wire_body(packet.body)), replace(packet, body={"provider_response_id": response_id}))
+
+
+def to_single(encoded: EncodedPacket) -> Request | None:
+    """The ordinary form; None when a value cannot stand in a header."""
+    values = _to_values(encoded.packet)
+    return _to_request(encoded, values) if _are_plain(values, encoded.packet) else None
+
+
+def to_escaped_single(encoded: EncodedPacket) -> Request:
+    """The ordinary form for any values: what cannot stand in a header is percent-encoded (UTF-8) and cut to 4 kB."""
+    values = {name: value if _is_plain(value) else _to_escaped(value) for name, value in _to_values(encoded.packet).items()}
+    if values.get(PayiHeaderNames.limit_ids):
+        values[PayiHeaderNames.limit_ids] = ",".join(map(_to_escaped, map(str, encoded.packet.limit_ids)))[:_MAX_VALUE_CHARS]
+    return _to_request(encoded, values)
+
+
+def to_bulk(encoded: EncodedPacket) -> Request:
+    """A bulk of one: no value stands in a header."""
+    empty = replace(encoded.packet, body={})
+    beside = to_json(empty.to_bulk_item())
+    joint = b"," if len(encoded.json) > 2 and len(beside) > 2 else b""
+    return Request(BULK_PATH, {}, b"[" + encoded.json[:-1] + joint + beside[1:] + b"]", is_bulk=True)
+
+
+def amend(encoded: EncodedPacket, outcome: Outcome, now: datetime | None = None) -> EncodedPacket | None:
+    """The packet as it may yet be taken after this answer: without its bodies, or dated now; None when nothing can be done."""
+    if outcome.status == 413:
+        return _without_bodies(encoded)
+    if outcome.code == "invalid_ingest_event_timestamp":
+        stamp = (now or datetime.now(timezone.utc)).isoformat()
+        return replace(encoded, json=to_json({**orjson.loads(encoded.json), "event_timestamp": stamp}))
+    return None
+
+
+def _without_bodies(encoded: EncodedPacket) -> EncodedPacket | None:
+    body: dict[str, Any] = orjson.loads(encoded.json)
+    slim = {name: value for name, value in body.items() if name not in _BODIES}
+    if len(slim) == len(body):
+        return None
+    slim["properties"] = {**(slim.get("properties") or {}), BODIES_DROPPED: "413"}
+    return replace(encoded, json=to_json(slim))
+
+
+def _to_request(encoded: EncodedPacket, values: Mapping[str, str]) -> Request:
+    path = f"{SINGLE_PATH}?id={quote(encoded.packet.response_id, safe='', errors='replace')}"
+    return Request(path, {**values, **_to_flags(encoded.packet)}, encoded.json)
+
+
+def _to_values(packet: IngestPacket) -> dict[str, str]:
+    """The scope as header values, the empty ones left out."""
+    version = packet.use_case_version
+    pairs = {
+        PayiHeaderNames.limit_ids: ",".join(map(str, packet.limit_ids)),
+        PayiHeaderNames.use_case_name: packet.use_case_name,
+        PayiHeaderNames.use_case_id: packet.use_case_id,
+        PayiHeaderNames.use_case_version: None if version is None else str(version),
+        PayiHeaderNames.use_case_step: packet.use_case_step,
+        PayiHeaderNames.user_id: packet.user_id,
+        PayiHeaderNames.account_name: packet.account_name,
+        PayiHeaderNames.resource_scope: packet.resource_scope,
+    }
+    return {name: str(value) for name, value in pairs.items() if value}
+
+
+def _to_flags(packet: IngestPacket) -> dict[str, str]:
+    """The headers that are about the packet and not of its scope."""
+    flags = {PayiHeaderNames.logging_disable: "True"} if packet.logging_disabled else {}
+    if _is_plain(packet.module):
+        flags[HEADER_INSTRUMENTED_MODULE] = packet.module
+    return flags
+
+
+def _are_plain(values: Mapping[str, str], packet: IngestPacket) -> bool:
+    if sum(map(len, values.values())) > _MAX_ALL_CHARS or not all(map(_is_plain, values.values())):
+        return False
+    # The list is split at its commas, and a reader may strip its parts.
+    return not any("," in limit_id or limit_id != limit_id.strip() for limit_id in map(str, packet.limit_ids))
+
+
+def _is_plain(value: str) -> bool:
+    return len(value) <= _MAX_VALUE_CHARS and _PLAIN.fullmatch(value) is not None
+
+
+def _to_escaped(value: str) -> str:
+    escaped = quote(value, safe="", errors="replace")[:_MAX_VALUE_CHARS]
+    return re.sub(r"%[0-9A-F]?\Z", "", escaped)

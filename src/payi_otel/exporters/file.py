@@ -1,0 +1,171 @@
+"""`FileSink`: packets to one JSON array on disk that is whole after every packet, for tests, debugging and air-gapped machines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from payi_otel.delivery._encode import to_json, to_wire_body
+from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
+from payi_otel.errors import ConfigurationError
+from payi_otel.exporters import _array
+from payi_otel.packets.model import IngestPacket
+
+try:
+    import fcntl
+except ImportError:  # Windows: several processes must not share one file there
+    fcntl = None  # type: ignore[assignment]
+
+_SETTING: Final = "offline_instrumentation.file_name"
+_PRIVATE: Final = 0o600
+"""The file holds prompts."""
+_CLOSE_WAIT_S: Final = 0.05
+"""A shutdown is not held up by another process that keeps the file locked."""
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def default_file_name(now: datetime | None = None) -> str:
+    """`payi_instrumentation_<YYYY-MM-DD-HH-MM-SS>.json`, in local time as the published SDK names it."""
+    return f"payi_instrumentation_{now or datetime.now():%Y-%m-%d-%H-%M-%S}.json"
+
+
+class FileSink:
+    """Appends packets to an offline file. Threads, forked children and other processes may share it.
+
+    An existing file of the same kind is continued; nothing that is recorded is ever overwritten.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Opens or creates the file at once, so that a wrong path is a start-up error.
+
+        Args:
+            path: The file; by default `default_file_name()` in the working directory.
+
+        Raises:
+            ConfigurationError: The file cannot be created or continued.
+        """
+        self._path = os.path.abspath(os.fspath(path) if path is not None else default_file_name())
+        self._reset()
+        try:
+            with self._locked() as fd:
+                _array.open_end(fd)
+        except _array.NotAnArrayError:
+            self.close()
+            raise ConfigurationError([f"{_SETTING}: {self._path} holds something else than packets; give another name"]) from None
+        except OSError as fault:
+            self.close()
+            raise ConfigurationError([f"{_SETTING}: {self._path} {_advise(self._path, fault)}"]) from None
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._known: tuple[int, int] | None = None
+        """(size, offset of the closing line) after our last write: another size means that somebody else wrote."""
+
+    @property
+    def path(self) -> str:
+        """Where the packets are."""
+        return self._path
+
+    def deliver(self, packet: IngestPacket) -> Outcome:
+        """Appends one packet. Raises nothing."""
+        return self.send(self.encode(packet))
+
+    def encode(self, packet: IngestPacket) -> EncodedPacket:
+        """The packet's record, whatever its values are."""
+        response_id = packet.body.get("provider_response_id", "")
+        record = to_json(to_wire_body(packet.to_offline_record()))
+        return EncodedPacket(record, replace(packet, body={"provider_response_id": response_id}))
+
+    def send(self, encoded: EncodedPacket) -> Outcome:
+        """Appends one encoded packet. Raises nothing."""
+        try:
+            with self._locked() as fd:
+                size = os.fstat(fd).st_size
+                end = self._known[1] if self._known is not None and self._known[0] == size else _array.open_end(fd)
+                self._known = None
+                end = _array.append(fd, end, encoded.json)
+                self._known = (os.fstat(fd).st_size, end)
+        except _array.NotAnArrayError:
+            return Outcome(Fate.RETRY, "file_error", f"{self._path} was changed by somebody else and is no array any more")
+        except OSError as fault:
+            return Outcome(Fate.RETRY, "file_error", f"{self._path}: {fault.strerror or fault}")
+        return Outcome(Fate.DELIVERED)
+
+    def hasten(self, deadline_s: float) -> None:
+        """A write does not last."""
+
+    def close(self) -> None:
+        """Closes the file; a later packet opens it again."""
+        if not self._lock.acquire(timeout=_CLOSE_WAIT_S):
+            return  # a writer waits for another process; the file is closed with ours
+        try:
+            fd, self._fd = self._fd, None
+        finally:
+            self._lock.release()
+        if fd is not None:
+            os.close(fd)
+
+    def after_fork(self) -> None:
+        """The child opens the file itself: a lock belongs to an open file, and it shares the parent's one."""
+        fd = self._fd
+        self._reset()
+        if fd is not None:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The open file, to this thread and this process alone."""
+        with self._lock:
+            if self._fd is None:
+                self._fd = _open(self._path)
+            fd = self._fd
+            has_lock = _lock(fd)
+            try:
+                yield fd
+            finally:
+                if has_lock:
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _open(path: str) -> int:
+    fd = os.open(path, _FLAGS, _PRIVATE)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(None, "is not a regular file; give another name")
+        if hasattr(os, "fchmod"):
+            with contextlib.suppress(PermissionError):  # somebody else's file that we may write
+                os.fchmod(fd, _PRIVATE)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _lock(fd: int) -> bool:
+    """Waits for the other processes; False on a file system without locks, where they must not share the file."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def _advise(path: str, fault: OSError) -> str:
+    """What is wrong with the path, and what to do."""
+    folder = os.path.dirname(path)
+    if os.path.islink(path):
+        return "is a symbolic link, which is not followed; give the file's own name"
+    if os.path.isdir(path):
+        return "is a folder; give the name of a file in it"
+    if not os.path.isdir(folder):
+        return f"cannot be created: there is no folder {folder}; create it or give another name"
+    return f"cannot be written ({fault.strerror or fault}); allow it or give another name"

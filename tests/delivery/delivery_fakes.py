@@ -1,0 +1,81 @@
+"""Packets, settings and targets that the delivery tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from payi_otel.delivery.outcome import Fate, Fault, Outcome, Sink
+from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.packets.model import IngestPacket
+from payi_otel.testing import API_KEY
+
+DELIVERED = Outcome(Fate.DELIVERED)
+DEAD = Outcome(Fate.DEAD, "category_not_found", status=400)
+DOWN = Outcome(Fate.RETRY, "connection_error")
+FAILED = Outcome(Fate.RETRY, "http_500", fault=Fault.PACKET, ambiguous=True, status=500)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The `ingest_retry` settings, quick enough for tests."""
+
+    max_inline_retries: int = 0
+    inline_retry_initial_delay: float = 0.01
+    queue_enabled: bool = True
+    queue_max_size: int = 0
+    queue_interval: float = 0.02
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an `HttpSink` sends to."""
+
+    base_url: str
+    api_key: str = API_KEY
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = 5.0
+    connect_timeout_s: float | None = 2.0
+    make_client: Callable[[], httpx.Client] = httpx.Client
+    owns_client: bool = True
+
+
+def make_packet(name: object = 1, body: Mapping[str, Any] | None = None, **scope: Any) -> IngestPacket:
+    """A packet that the ingest server takes."""
+    return IngestPacket(
+        {
+            "category": "system.openai",
+            "resource": "gpt-5",
+            "units": {"text": {"input": 10, "output": 5}},
+            "event_timestamp": "2026-01-01T00:00:00+00:00",
+            "http_status_code": 200,
+            "provider_response_id": f"chatcmpl-{name}",
+            **(body or {}),
+        },
+        **{"module": "openai/3.53.0", **scope},
+    )
+
+
+@contextmanager
+def running(sink: Sink, retry: Retry | None = None, **settings: Any) -> Iterator[DeliveryQueue]:
+    """A queue whose "span" is the packet itself, shut down at the end without waiting for what a test left in it."""
+    queue = DeliveryQueue(sink, retry=retry or Retry(), **{"convert": lambda span, payload: span, "exit_timeout_s": 0.0, **settings})
+    try:
+        yield queue
+    finally:
+        queue.shutdown()
+
+
+def submit(queue: DeliveryQueue, *packets: Any) -> None:
+    """Hands packets to a queue of `running`."""
+    for packet in packets:
+        queue.submit(packet, None)
+
+
+def ids(packets: list[IngestPacket]) -> list[str]:
+    """The response ids without their prefix, in order."""
+    return [packet.response_id.removeprefix("chatcmpl-") for packet in packets]
