@@ -52,9 +52,9 @@ def test_block_runs_and_a_call_becomes_a_packet(block: str, run_beside: Run) -> 
 
 
 def test_offline_block_writes_its_file(run_beside: Run, tmp_path: Path) -> None:
-    """The packet stands in the file the block names, and nothing is sent."""
+    """The packet stands in the file the block names before the program ends, and nothing is sent."""
     with ProviderServer(thinking_s=0) as provider, IngestServer() as ingest:
-        run_beside(APPLICATION, **application("offline", provider, ingest))
+        run_beside(APPLICATION + "os._exit(0)  # as a kill would: nothing runs at exit", **application("offline", provider, ingest))
         assert not ingest.requests
     (packet,) = read_json(tmp_path / "telemetry_capture.json")
     assert (packet["use_case_name"], packet["resource"]) == ("offline", "gpt-4.1")
