@@ -121,7 +121,11 @@ class Backlog:
         return item
 
     def rest_s(self, now: float) -> float | None:
-        """How long a worker may sleep before a drain is due; None: until it is woken."""
+        """How long nothing is due; None: until something is added."""
+        if self.is_finished:
+            return None
+        if self.has_next:
+            return 0.0
         if not self._waiting or self._drain_at is None or self._is_probing:
             return None
         return max(0.0, self._drain_at - now)

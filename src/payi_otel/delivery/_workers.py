@@ -6,9 +6,9 @@ import itertools
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from opentelemetry.context import Context, attach, detach
@@ -16,8 +16,6 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 from payi_otel._guard import log_fault
 
-_STOP: Final = False
-_GO: Final = True
 _MAX_SLEEP_S: Final = 3600.0
 """Far below `threading.TIMEOUT_MAX`, whatever the interval."""
 
@@ -25,8 +23,12 @@ _MAX_SLEEP_S: Final = 3600.0
 class Work(Protocol):
     """What the threads do."""
 
-    def turn(self) -> float | None:
-        """Works on at most one packet; returns how long to sleep after it, None: until woken."""
+    def turn(self) -> None:
+        """Works on at most one packet."""
+        ...
+
+    def rest_s(self) -> float | None:
+        """How long there is nothing to do; None: until somebody calls."""
         ...
 
 
@@ -54,10 +56,12 @@ class Workers:
 
     def reset(self) -> None:
         """No threads: the state of a new object, and of a forked child, where none of them lives on."""
-        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._bells: deque[threading.Lock] = deque()
+        """Of the threads that sleep: locks that they wait to be released. `queue.SimpleQueue` would do the same, but its `get` with a
+        timeout may wait for ever (CPython up to 3.13)."""
         self._threads: set[threading.Thread] = set()
         self._starting = threading.Lock()
-        self._is_stopped = False
+        self.is_stopped = False
 
     @property
     def count(self) -> int:
@@ -65,9 +69,13 @@ class Workers:
         return len(self._threads)
 
     def call(self, times: int = 1) -> None:
-        """Wakes so many sleepers, now or as soon as there are some. Safe at any point of any thread."""
-        for _ in range(times):
-            self._calls.put(_GO)
+        """Wakes so many sleepers, if there are. Takes no lock, and so is safe at any point of any thread."""
+        for _ in range(min(times, self._limit)):
+            try:
+                bell = self._bells.pop()
+            except IndexError:
+                return
+            bell.release()
 
     def add(self, *, wait: bool = False) -> bool:
         """Starts a thread unless there are enough; False when Python starts none any more (at interpreter exit).
@@ -76,12 +84,12 @@ class Workers:
             wait: Lets another thread that is starting one finish first. Only workers may: a garbage collection can put a caller
                 inside this very method.
         """
-        if self._is_stopped or len(self._threads) >= self._limit or not self._starting.acquire(blocking=wait):
+        if self.is_stopped or len(self._threads) >= self._limit or not self._starting.acquire(blocking=wait):
             return bool(self._threads)
-        if self._is_stopped or len(self._threads) >= self._limit:  # since the check above
+        if self.is_stopped or len(self._threads) >= self._limit:  # since the check above
             self._starting.release()
             return bool(self._threads)
-        thread = threading.Thread(target=_run, args=(self, self._calls), name=f"payi-delivery-{next(self._numbers)}", daemon=True)
+        thread = threading.Thread(target=_run, args=(self,), name=f"payi-delivery-{next(self._numbers)}", daemon=True)
         self._threads.add(thread)
         try:
             with quiet():  # opentelemetry-instrumentation-threading gives a thread its starter's context
@@ -94,9 +102,8 @@ class Workers:
 
     def stop(self) -> None:
         """Ends every thread after its present turn."""
-        self._is_stopped = True
-        for _ in range(self._limit):
-            self._calls.put(_STOP)
+        self.is_stopped = True
+        self.call(self._limit)
 
     def join(self, deadline_s: float) -> bool:
         """Waits for the threads until this instant of `time.monotonic()`; True when none is left."""
@@ -112,32 +119,46 @@ class Workers:
         self._threads.discard(threading.current_thread())
 
     def get_work(self) -> Work | None:
-        """The work, while somebody still has it."""
-        return self._work()
+        """The work, while somebody still has it and there is more to do."""
+        return None if self.is_stopped else self._work()
+
+    def hang_up(self, bell: threading.Lock) -> None:
+        """From here on a call may ring this bell, which is held; whoever hangs it up must look for work once more before sleeping."""
+        self._bells.append(bell)
+
+    def take_down(self, bell: threading.Lock) -> None:
+        """The thread is up without having been called; a call that came just now is taken with it."""
+        try:
+            self._bells.remove(bell)
+        except ValueError:
+            bell.acquire()
 
 
-def _run(workers: Workers, calls: SimpleQueue[bool]) -> None:
+def _run(workers: Workers) -> None:
     with quiet():
         try:
-            _take_turns(workers, calls)
+            _take_turns(workers)
         finally:
             workers.leave()
 
 
-def _take_turns(workers: Workers, calls: SimpleQueue[bool]) -> None:
-    rest_s: float | None = None
-    kept: Work | None = None  # while packets wait for a drain, the queue must not be collected
-    while True:
-        try:
-            call = calls.get(timeout=None if rest_s is None else min(rest_s, _MAX_SLEEP_S))
-        except Empty:
-            call = _GO
-        work = kept or workers.get_work()
-        if call is _STOP or work is None:
-            return
-        try:
-            rest_s = work.turn()
-        except Exception as fault:
-            log_fault("delivering a packet", fault)
-        kept = work if rest_s is not None else None
-        del work
+def _take_turns(workers: Workers) -> None:
+    bell = threading.Lock()
+    bell.acquire()
+    work = workers.get_work()
+    while work is not None:
+        _take_turn(work)
+        workers.hang_up(bell)
+        rest_s = work.rest_s()
+        if rest_s is None:
+            work = None  # while nothing waits, the queue may be collected
+        if rest_s == 0.0 or workers.is_stopped or not bell.acquire(timeout=-1 if rest_s is None else min(rest_s, _MAX_SLEEP_S)):
+            workers.take_down(bell)
+        work = workers.get_work()
+
+
+def _take_turn(work: Work) -> None:
+    try:
+        work.turn()
+    except Exception as fault:
+        log_fault("delivering a packet", fault)

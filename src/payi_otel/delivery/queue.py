@@ -196,11 +196,11 @@ class DeliveryQueue:
         """The workers' work by the caller: at interpreter exit Python starts no threads."""
         with quiet():
             while not barrier.cleared.is_set() and time.monotonic() < deadline_s:
-                rest_s = self.turn()
-                if rest_s is None and not self._backlog.has_next:
+                self.turn()
+                rest_s = self.rest_s()
+                if rest_s is None:
                     return
-                if rest_s and not self._backlog.has_next:
-                    barrier.cleared.wait(min(rest_s, max(0.0, deadline_s - time.monotonic())))
+                barrier.cleared.wait(min(rest_s, max(0.0, deadline_s - time.monotonic())))
 
     def _finish(self) -> None:
         with self._lock:
@@ -217,8 +217,8 @@ class DeliveryQueue:
 
     # the workers' side
 
-    def turn(self) -> float | None:
-        """Works on at most one packet; how long to sleep then, None: until woken. Called by the workers."""
+    def turn(self) -> None:
+        """Works on at most one packet. Called by the workers."""
         with self._lock:
             item = self._backlog.take(time.monotonic())
             self._busy += item is not None
@@ -231,8 +231,11 @@ class DeliveryQueue:
             finally:
                 with self._lock:
                     self._busy -= 1
+                    self._backlog.release_exit()
+
+    def rest_s(self) -> float | None:
+        """How long there is nothing to do; None: until something is submitted. Called by the workers."""
         with self._lock:
-            self._backlog.release_exit()
             return self._backlog.rest_s(time.monotonic())
 
     def _work(self, item: Item) -> None:
