@@ -6,10 +6,10 @@ import sys
 class _Finder:
     """Knows a few names, and leaves the finding of them to `payi_otel.compat`."""
 
-    def __init__(self, *names):
+    def __init__(self, *names: str) -> None:
         self.names = names
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         """A module spec for one of the names; None for every other module of the process."""
         if name not in self.names:
             return None
