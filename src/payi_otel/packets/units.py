@@ -13,10 +13,14 @@ TEXT_CACHE_WRITE = "text_cache_write"
 TEXT_CACHE_WRITE_1H = "text_cache_write_1h"
 REASONING = "reasoning"
 VISION = "vision"
+VISION_CACHE_READ = "vision_cache_read"
 AUDIO = "audio"
+AUDIO_CACHE_READ = "audio_cache_read"
 VIDEO = "video"
 IMAGE = "image"
 WEB_SEARCH_REQUEST = "web_search_request"
+_MAX_INT64 = 2**63 - 1
+"""OTLP's bound: an exporter of the application's would lose a whole batch of spans to a larger number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +55,4 @@ class Usage:
             semconv.USAGE_CACHE_WRITE: self.cache_write_tokens or None,
             semconv.USAGE_REASONING: self.reasoning_tokens or None,
         }
-        return {name: count for name, count in pairs.items() if count is not None}
+        return {name: min(count, _MAX_INT64) for name, count in pairs.items() if count is not None}

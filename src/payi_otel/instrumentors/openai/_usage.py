@@ -1,7 +1,8 @@
 """OpenAI's usage objects to disjoint units.
 
 OpenAI counts cached and cache-written tokens inside the input total, reasoning and rejected predictions inside the output total;
-audio and image tokens are parts of both totals. Each unit here holds a part once, and together they are the totals.
+audio and image tokens are parts of both totals and, where `cached_tokens_details` says so, of the cached ones. Each unit here holds
+a part once, and together they are the totals.
 Source: https://platform.openai.com/docs/api-reference/chat/object and /responses/object
 """
 
@@ -11,16 +12,22 @@ from typing import Any
 
 from payi_otel.packets.units import (
     AUDIO,
+    AUDIO_CACHE_READ,
     IMAGE,
     REASONING,
     TEXT,
     TEXT_CACHE_READ,
     TEXT_CACHE_WRITE,
     VISION,
+    VISION_CACHE_READ,
     WEB_SEARCH_REQUEST,
     Units,
     Usage,
 )
+
+_TOTALS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
+_MAX_DIGITS = 18
+"""A longer number is none that was counted, and Python takes its time to read very long ones."""
 
 
 def get(value: Any, name: str) -> Any:
@@ -30,9 +37,24 @@ def get(value: Any, name: str) -> Any:
     return getattr(value, name, None)
 
 
-def _count(value: Any, name: str) -> int:
+def count_of(value: Any, name: str, problems: list[str]) -> int:
+    """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
     number = get(value, name)
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
+    if number is None:
+        return 0
+    if type(number) is int and number >= 0:
+        return number
+    return _odd_count(number, name, problems)
+
+
+def _odd_count(number: Any, name: str, problems: list[str]) -> int:
+    """Servers that only speak like OpenAI send `12.0` and `"12"`; what is no whole number is said, not guessed."""
+    if isinstance(number, float) and number >= 0 and number.is_integer():
+        return int(number)
+    if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS:
+        return int(number)
+    problems.append(f"{name} is no count")
+    return 0
 
 
 def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
@@ -42,35 +64,60 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         usage: The provider's usage.
         web_searches: Searches the provider ran for the call, which it bills apart from tokens.
     """
-    if usage is None:
+    names = _names_of(usage)
+    if names is None:
         return None
-    is_chat = get(usage, "prompt_tokens") is not None
-    total_in = _count(usage, "prompt_tokens" if is_chat else "input_tokens")
-    total_out = _count(usage, "completion_tokens" if is_chat else "output_tokens")
-    if get(usage, "prompt_tokens") is None and get(usage, "input_tokens") is None and get(usage, "completion_tokens") is None:
-        return None
-    ins = get(usage, "prompt_tokens_details" if is_chat else "input_tokens_details")
-    outs = get(usage, "completion_tokens_details" if is_chat else "output_tokens_details")
-    input_parts = {
-        TEXT_CACHE_READ: _count(ins, "cached_tokens"),
-        TEXT_CACHE_WRITE: _count(ins, "cache_write_tokens"),
-        AUDIO: _count(ins, "audio_tokens"),
-        VISION: _count(ins, "image_tokens"),
+    name_in, name_out = names
+    problems: list[str] = []
+    total_in, total_out = count_of(usage, name_in, problems), count_of(usage, name_out, problems)
+    input_parts = _input_parts(get(usage, name_in + "_details"), problems)
+    outs = get(usage, name_out + "_details")
+    output_parts = {
+        REASONING: count_of(outs, "reasoning_tokens", problems),
+        AUDIO: count_of(outs, "audio_tokens", problems),
+        IMAGE: count_of(outs, "image_tokens", problems),
     }
-    output_parts = {REASONING: _count(outs, "reasoning_tokens"), AUDIO: _count(outs, "audio_tokens"), IMAGE: _count(outs, "image_tokens")}
-    problems = _fit("input", input_parts, total_in) + _fit("output", output_parts, total_out)
-    total = get(usage, "total_tokens")
-    if isinstance(total, int) and total != total_in + total_out:
-        problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
+    problems += _fit("input", input_parts, total_in) + _fit("output", output_parts, total_out)
+    if get(usage, "total_tokens") is not None:
+        total = count_of(usage, "total_tokens", problems)
+        if total != total_in + total_out:
+            problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
     return Usage(
         units=_units(input_parts, total_in, output_parts, total_out, web_searches),
         input_tokens=total_in,
         output_tokens=total_out,
-        cache_read_tokens=input_parts[TEXT_CACHE_READ],
+        cache_read_tokens=input_parts[TEXT_CACHE_READ] + input_parts[AUDIO_CACHE_READ] + input_parts[VISION_CACHE_READ],
         cache_write_tokens=input_parts[TEXT_CACHE_WRITE],
         reasoning_tokens=output_parts[REASONING],
         mismatch="; ".join(problems) or None,
     )
+
+
+def _names_of(usage: Any) -> tuple[str, str] | None:
+    """What this usage calls its two totals; None where it has neither."""
+    for names in _TOTALS:
+        if any(get(usage, name) is not None for name in names):
+            return names
+    return None
+
+
+def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
+    cached, audio, image = (count_of(details, name, problems) for name in ("cached_tokens", "audio_tokens", "image_tokens"))
+    split = get(details, "cached_tokens_details")
+    cached_audio = cached_image = 0
+    if split is not None:
+        cached_audio, cached_image = count_of(split, "audio_tokens", problems), count_of(split, "image_tokens", problems)
+        if cached_audio > audio or cached_image > image or cached_audio + cached_image > cached:
+            problems.append("cached_tokens_details are more than what they are details of")
+            cached_audio = cached_image = 0
+    return {
+        TEXT_CACHE_READ: cached - cached_audio - cached_image,
+        AUDIO_CACHE_READ: cached_audio,
+        VISION_CACHE_READ: cached_image,
+        TEXT_CACHE_WRITE: count_of(details, "cache_write_tokens", problems),
+        AUDIO: audio - cached_audio,
+        VISION: image - cached_image,
+    }
 
 
 def _fit(side: str, parts: dict[str, int], total: int) -> list[str]:
