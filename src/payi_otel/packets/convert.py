@@ -78,7 +78,7 @@ def to_packet(span: ReadableSpan | None, payload: Payload | None, rules: PacketR
     scope = payload.scope
     return IngestPacket(
         body=_body(payload, price, content, logs=logs),
-        module=payload.module,
+        module=payload.module if "/" in payload.module else "",
         limit_ids=scope.limit_ids,
         use_case_name=scope.use_case_name,
         use_case_id=scope.use_case_id,
@@ -104,12 +104,17 @@ def _read_content(payload: Payload, rules: PacketRules) -> Content | None:
 
 
 def _is_estimated(payload: Payload) -> bool:
-    """The provider answered and billed, but no usage came."""
-    return (payload.usage is None and payload.http_status is not None and payload.http_status < 400) or _broke_off(payload)
+    """No usage came of a call that the provider had begun to answer.
 
-
-def _broke_off(payload: Payload) -> bool:
-    return payload.usage is None and payload.end_reason == "error" and payload.first_token_ms is not None
+    An answer that says that it failed, and held no output before, cost nothing.
+    """
+    if payload.usage is not None:
+        return False
+    if payload.failure is not None and payload.end_reason == "completed":
+        return payload.first_completion_token_ms is not None
+    if payload.http_status is None:
+        return payload.end_reason == "error" and payload.first_token_ms is not None
+    return payload.http_status < 400
 
 
 def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bool) -> dict[str, Any]:
@@ -233,6 +238,9 @@ def payload_of_span(span: ReadableSpan | None) -> Payload | None:
     category = attributes.get(semconv.PAYI_CATEGORY)
     if span is None or not isinstance(category, str) or attributes.get(semconv.OPERATION_NAME) == "fetch_response":
         return None
+    usage = usage_of_attributes(attributes)
+    if usage is None and attributes.get(semconv.OPENAI_BACKGROUND):
+        return None  # billed by the fetch that finds it finished
     start, end = span.start_time or 0, span.end_time or span.start_time or 0
     scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
     return Payload(
@@ -246,7 +254,7 @@ def payload_of_span(span: ReadableSpan | None) -> Payload | None:
         http_status=None if semconv.ERROR_TYPE in attributes else 200,
         response_id=_text(attributes.get(semconv.RESPONSE_ID)),
         response_model=_text(attributes.get(semconv.RESPONSE_MODEL)),
-        usage=usage_of_attributes(attributes),
+        usage=usage,
     )
 
 

@@ -13,25 +13,48 @@ from payi_otel.semconv import NOT_INSTRUMENTED
 _CHARS_PER_TOKEN = 4
 """OpenAI's own rule of thumb for English text: https://platform.openai.com/tokenizer"""
 
-_INLINE_KEYS = frozenset({"data", "file_data", "b64_json", "partial_image_b64", "result", "image", "mask"})
-"""Keys that hold bare base64 (no `data:` prefix): input and output audio, files, generated images."""
+_INLINE_FIELDS = {
+    "image_generation_call": "result",
+    "response.image_generation_call.partial_image": "partial_image_b64",
+    "response.audio.delta": "delta",
+    "response.output_audio.delta": "delta",
+}
+"""By the `type` of an object, its field that holds bare base64 (no `data:` prefix)."""
+_INLINE_KEYS = frozenset({"file_data", "b64_json", "embedding"})
+"""Keys that hold bare base64 wherever they stand. A vector is asked for as base64 by the SDK itself; one of numbers stays."""
+_INLINE_PARENTS = frozenset({"input_audio", "audio"})
+"""Objects whose `data` is base64."""
+_MAYBE_INLINE_KEYS = frozenset({"data", "image", "mask"})
+"""Keys that hold base64 in some APIs and words in others."""
 _MIN_INLINE_CHARS = 256
-"""A shorter value under one of those keys is a word, not data."""
+"""A shorter value under one of the last keys is a word, not data."""
+_MAX_DATA_URL_HEAD = 200
+"""Characters in which the media type of a `data:` URL ends."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
+_NO_TEXT = frozenset({*_INLINE_KEYS, "data", "image_url", "type", "role", "id", "call_id", "file_id", "status"})
+"""Keys whose values are no tokens of text."""
 
 
 class OpenAIContent:
     """References kept from a call until the worker reads them. `answers` holds bytes, SDK objects or JSON values."""
 
-    def __init__(self, request: bytes | None, answers: Sequence[Any], *, streamed: bool, restore: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        request: bytes | None,
+        answers: Sequence[Any],
+        *,
+        streamed: bool,
+        restore: Mapping[str, Any] | None = None,
+        estimates: bool = True,
+    ) -> None:
         self._request, self._answers = request, answers
-        self._streamed, self._restore = streamed, restore or {}
+        self._streamed, self._restore, self._estimates = streamed, restore or {}, estimates
 
     def read(self, *, inline_data: bool, estimate: bool) -> Content:
         """Makes JSON values of it all; `restore` puts back what we changed in the request."""
         request = self._request_json()
         answers = [value for answer in self._answers if (value := to_json(answer)) is not None]
-        estimated = estimate_tokens(request, answers) if estimate else None
+        estimated = estimate_tokens(request, answers) if estimate and self._estimates else None
         if not inline_data:
             request = without_inline_data(request)
             answers = [without_inline_data(answer) for answer in answers]
@@ -43,9 +66,9 @@ class OpenAIContent:
             estimated_tokens=estimated,
         )
 
-    def with_request(self, request: bytes | None) -> OpenAIContent:
+    def with_request(self, request: bytes | None, *, estimates: bool) -> OpenAIContent:
         """The same answers to another request: a fetched answer belongs to the call that asked for it."""
-        return OpenAIContent(request, self._answers, streamed=self._streamed)
+        return OpenAIContent(request, self._answers, streamed=self._streamed, estimates=estimates)
 
     def _request_json(self) -> Any:
         request = to_json(self._request)
@@ -71,25 +94,27 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def without_inline_data(value: Any) -> Any:
-    """The same JSON with base64 data replaced by `<not_instrumented>`; only what changes is copied."""
+def without_inline_data(value: Any, parent: str = "") -> Any:
+    """The same JSON with base64 data replaced by `<not_instrumented>`; `parent` is the key it stands under."""
     if isinstance(value, dict):
-        return {key: _without_inline(key, item) for key, item in value.items()}
+        field = _INLINE_FIELDS.get(str(value.get("type")))
+        return {
+            key: NOT_INSTRUMENTED if _is_inline(key, item, parent, field) else without_inline_data(item, key) for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [without_inline_data(item) for item in value]
-    return _shown(value) if isinstance(value, str) else value
+        return [without_inline_data(item, parent) for item in value]
+    return NOT_INSTRUMENTED if isinstance(value, str) and _is_data_url(value) else value
 
 
-def _without_inline(key: str, value: Any) -> Any:
-    if isinstance(value, str) and key in _INLINE_KEYS and len(value) >= _MIN_INLINE_CHARS and _BASE64.issuperset(value):
-        return NOT_INSTRUMENTED
-    if key == "delta" and isinstance(value, str) and len(value) >= _MIN_INLINE_CHARS and _BASE64.issuperset(value):
-        return NOT_INSTRUMENTED  # response.audio.delta
-    return without_inline_data(value)
+def _is_inline(key: str, value: Any, parent: str, field: str | None) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    sure = key == field or key in _INLINE_KEYS or (key == "data" and parent in _INLINE_PARENTS)
+    return (sure or (key in _MAYBE_INLINE_KEYS and len(value) >= _MIN_INLINE_CHARS)) and _BASE64.issuperset(value)
 
 
-def _shown(text: str) -> str:
-    return NOT_INSTRUMENTED if text.startswith("data:") and ";base64," in text[:200] else text
+def _is_data_url(text: str) -> bool:
+    return text[:5].lower() == "data:" and ";base64," in text[:_MAX_DATA_URL_HEAD]
 
 
 # ---- tool calls
@@ -158,13 +183,21 @@ def _add(merged: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], name: A
 def estimate_tokens(request: Any, answers: Sequence[Any]) -> tuple[int, int]:
     """(input, output) tokens by the length of the text, for a call whose provider gave no usage. Never exact."""
     text = sum(len(piece) for piece in _texts(_prompt_of(request)))
+    tokens = _count_tokens(request.get("input")) if isinstance(request, dict) else 0
     deltas, chars = 0, 0
     for answer in answers:
         said = sum(len(piece) for piece in _said(answer))
         deltas += 1 if said else 0
         chars += said
     streamed_tokens = deltas if len(answers) > 1 else 0  # a stream sends about one event a token
-    return -(-text // _CHARS_PER_TOKEN), max(streamed_tokens, -(-chars // _CHARS_PER_TOKEN))
+    return tokens - (-text // _CHARS_PER_TOKEN), max(streamed_tokens, -(-chars // _CHARS_PER_TOKEN))
+
+
+def _count_tokens(value: Any) -> int:
+    """Numbers in an embedding's input are tokens."""
+    if isinstance(value, list):
+        return sum(_count_tokens(item) for item in value)
+    return 1 if type(value) is int else 0
 
 
 def _prompt_of(request: Any) -> Any:
@@ -175,14 +208,14 @@ def _prompt_of(request: Any) -> Any:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        if not value.startswith("data:"):
+        if not _is_data_url(value):
             yield value
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if key not in _INLINE_KEYS and key not in ("image_url", "type", "role", "id", "file_id"):
+            if key not in _NO_TEXT:
                 yield from _texts(item)
 
 

@@ -16,4 +16,8 @@ class Embeddings(OpenAIOperation):
 
     def read_answer(self, result: Any) -> Answer:
         """Reads a `CreateEmbeddingResponse`."""
-        return Answer(model=get(result, "model") or None, usage=read_usage(get(result, "usage")))
+        usage = get(result, "usage")
+        total = get(usage, "total_tokens")
+        if total is not None and get(usage, "prompt_tokens") is None:
+            usage = {"prompt_tokens": total}  # all of it is input
+        return Answer(model=get(result, "model") or None, usage=read_usage(usage))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from payi_otel import semconv
@@ -10,10 +12,24 @@ from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
-from payi_otel.instrumentors.openai._usage import get, read_usage
+from payi_otel.instrumentors.openai._usage import count_of, get, read_usage
 from payi_otel.payload import ContentReader
 
-_OUTPUT_EVENTS = ("response.output_text.delta", "response.refusal.delta", "response.function_call_arguments.delta")
+_OUTPUT_EVENTS = frozenset(
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.function_call_arguments.delta",
+        "response.custom_tool_call_input.delta",
+        "response.mcp_call_arguments.delta",
+        "response.code_interpreter_call_code.delta",
+        "response.audio.delta",
+        "response.output_audio.delta",
+        "response.image_generation_call.partial_image",
+    }
+)
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""An error code; a sentence in its place may quote the prompt, and codes stand on spans."""
 _FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -24,10 +40,9 @@ class Responses(OpenAIOperation):
     attributes: Mapping[str, Any] = {semconv.OPENAI_API_TYPE: "responses"}
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
-        """A response may turn out to be made in the background; then it is billed when it is fetched."""
+        """A response may turn out to be made in the background, which the answer says, too; then it is billed when it is fetched."""
         request = super().read_request(instance, args, kwargs)
-        if kwargs.get("background") is True:
-            request.on_answer = background.created
+        request.on_answer = background.asked if kwargs.get("background") is True else background.created
         return request
 
     def read_answer(self, result: Any) -> Answer:
@@ -54,7 +69,7 @@ class FetchResponse(Responses):
 def read_response(response: Any) -> Answer:
     """A `Response`, as an object or as JSON."""
     status, usage = get(response, "status"), get(response, "usage")
-    error = get(response, "error") if status == "failed" else None
+    error = get(response, "error")
     tier = get(response, "service_tier")
     reason = get(get(response, "incomplete_details"), "reason") or status
     return Answer(
@@ -63,9 +78,15 @@ def read_response(response: Any) -> Answer:
         finish_reasons=[str(reason)] if reason else [],
         usage=read_usage(usage, web_searches=count_web_searches(response)),
         service_tier=tier if isinstance(tier, str) else None,
-        failure=(str(get(error, "code") or "failed"), str(get(error, "message") or "")) if error else None,
+        failure=_failure(error, "failed") if status == "failed" else None,
         attributes=_attributes(response, tier),
     )
+
+
+def _failure(error: Any, otherwise: str) -> tuple[str, str]:
+    """A provider's error as (code, text)."""
+    code = get(error, "code") or get(error, "type")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else otherwise, str(get(error, "message") or "")
 
 
 def _attributes(response: Any, tier: Any) -> dict[str, Any]:
@@ -82,9 +103,9 @@ def count_web_searches(response: Any) -> int:
 
     Source: https://platform.openai.com/docs/pricing, "Web search".
     """
-    counted = get(get(get(response, "tool_usage"), "web_search"), "num_requests")
-    if isinstance(counted, int):
-        return counted
+    counted = get(get(response, "tool_usage"), "web_search")
+    if get(counted, "num_requests") is not None:
+        return count_of(counted, "num_requests", [])
     calls = [item for item in get(response, "output") or () if get(item, "type") == "web_search_call"]
     return sum(1 for call in calls if get(get(call, "action"), "type") in (None, "search"))
 
@@ -111,6 +132,8 @@ class ResponseStreamReader:
             self._error = event
         elif not self.output_seen and kind in _OUTPUT_EVENTS:
             self.output_seen = True
+        elif kind is None and get(event, "event") == "error":
+            self._error = get(event, "data")  # openai 1.66 wraps events whose name has no "response." before it
         elif self._last is None or kind == "response.in_progress":
             self._last = get(event, "response") or self._last
         return False
@@ -121,13 +144,14 @@ class ResponseStreamReader:
         answer = read_response(source)
         if self._error is None:
             return answer
-        failure = (str(get(self._error, "code") or "error"), str(get(self._error, "message") or ""))
-        return Answer(answer.response_id, answer.model, (), answer.usage, answer.service_tier, failure=failure, refused=True)
+        failure = _failure(self._error if get(self._error, "message") else get(self._error, "error"), "error")
+        return replace(answer, finish_reasons=(), failure=failure, refused=True)
 
     def is_complete(self) -> bool:
         """True once the final event has come."""
         return self._final is not None or self._error is not None
 
     def content(self, invocation: Invocation) -> ContentReader:
-        """The worker's view of the events."""
-        return OpenAIContent(request_body(invocation), self._events, streamed=True)
+        """The worker's view of the events. What failed before any output cost nothing: it is not estimated."""
+        failed = self._error is not None or get(self._final, "status") == "failed"
+        return OpenAIContent(request_body(invocation), self._events, streamed=True, estimates=self.output_seen or not failed)
