@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
 from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.semconv import PayiCategories
 
-_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us", ".openai.azure.cn")
 _DATABRICKS_HOSTS = {
     ".azuredatabricks.net": PayiCategories.databricks_azure,
     ".cloud.databricks.com": PayiCategories.databricks_aws,
     ".gcp.databricks.com": PayiCategories.databricks_google,
 }
+_DATABRICKS_ENDS = (*_DATABRICKS_HOSTS, ".databricks.com", ".databricks.us", ".databricksapps.com")
+_DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
+_BEDROCK_HOST = re.compile(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
 _DATABRICKS_UNKNOWN_CLOUD = "system.databricks"
 CATEGORIES = frozenset(
     {
@@ -40,30 +45,50 @@ def read_client(resource: Any) -> ClientFacts:
     port = getattr(url, "port", None)
     if port == _DEFAULT_PORTS.get(getattr(url, "scheme", "")):
         port = None
-    provider, category, prefix = _service(client, host, str(getattr(url, "path", "")))
+    path = str(getattr(url, "path", ""))
+    provider, category, prefix = _service(client, host, path)
     deployment = getattr(client, "_azure_deployment", None)
     return ClientFacts(
         provider=provider,
         category=category,
         host=host or None,
         port=port,
-        uri=str(url) if url is not None else None,
+        uri=_uri(url, host, port),
         resource_prefix=prefix,
-        deployment=deployment if isinstance(deployment, str) else None,
+        deployment=deployment if isinstance(deployment, str) else _deployment_in(path),
     )
+
+
+def _uri(url: Any, host: str, port: int | None) -> str | None:
+    """The base URL without user, password and query: gateways are given keys there."""
+    if not host:
+        return None
+    name = f"[{host}]" if ":" in host else host
+    return f"{url.scheme}://{name}{f':{port}' if port else ''}{url.path}"
+
+
+def _deployment_in(path: str) -> str | None:
+    """Azure's deployment, where the client was given a base URL that names it."""
+    match = _DEPLOYMENT.search(path)
+    return match.group(1) if match else None
 
 
 def _service(client: Any, host: str, path: str) -> tuple[str, str, str]:
     runtime = getattr(getattr(client, "_provider_runtime", None), "name", None)
-    if runtime == "bedrock" or type(client).__name__ in ("BedrockOpenAI", "AsyncBedrockOpenAI"):
+    if runtime == "bedrock" or _is_bedrock(client) or _BEDROCK_HOST.fullmatch(host):
         return "aws.bedrock", PayiCategories.aws_bedrock, ""
     if runtime == "vertex":
         return "gcp.vertex_ai", PayiCategories.google_vertex, "google."
     if _is_azure(client) or host.endswith(_AZURE_HOSTS):
         return "azure.ai.openai", PayiCategories.azure_openai, ""
-    if hasattr(client, "_workspace_client") or "/serving-endpoints" in path or "databricks" in host:
+    if hasattr(client, "_workspace_client") or _DATABRICKS_PATH.search(path) or host.endswith(_DATABRICKS_ENDS):
         return "databricks", _databricks_category(host), ""
     return "openai", PayiCategories.openai, ""
+
+
+def _is_bedrock(client: Any) -> bool:
+    """By name, for the class is not in every version."""
+    return any(cls.__name__ in ("BedrockOpenAI", "AsyncBedrockOpenAI") for cls in type(client).__mro__)
 
 
 def _is_azure(client: Any) -> bool:
