@@ -51,13 +51,11 @@ class Instrumented:
 class _Runtime:
     """What one `payi_instrument()` has set up."""
 
-    def __init__(self, settings: Settings, sink: Sink, rules: PacketRules, log: logging.Logger | None) -> None:
+    def __init__(self, settings: Settings, sink: Sink, rules: PacketRules, forwarding: _ForwardingHandler) -> None:
         from payi_otel.processors.joining import JoiningTracerProvider
         from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
-        self._forwarding = _ForwardingHandler(log) if log is not None and log is not logger else None
-        if self._forwarding is not None:
-            self._forwarding.install()
+        self._forwarding = forwarding
         self.queue = DeliveryQueue(
             sink,
             convert=lambda span, payload: to_packet(span, payload, rules),
@@ -75,17 +73,21 @@ class _Runtime:
         for instrumentor in self.instrumentors:
             instrumentor.uninstrument()
         self.queue.shutdown(timeout_s)
+        self.provider.leave()
         registry.on_unclaimed(None)
         set_defaults(None)
         baggage.set_propagation((), False)
         if self._threading is not None:
             self._threading.uninstrument()
-        if self._forwarding is not None:
-            self._forwarding.remove()
+        self._forwarding.remove()
 
 
 _runtime: _Runtime | None = None
+_final = Stats()
+"""The account of the runtime that was shut down last."""
 _lock = Lock()
+_FORWARDED = "payi_forwarded"
+"""Marks a log record that the user's logger has had."""
 
 
 def payi_instrument(
@@ -117,10 +119,16 @@ def payi_instrument(
         if _runtime is not None:
             (logger or logging.getLogger("payi.instrument")).debug("payi_instrument() was called before: nothing is changed")
             return
-        settings = load_settings(config, instruments=instruments)
-        sink = _make_sink(payi, settings)
-        rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
-        _runtime = _Runtime(settings, sink, rules, logger)
+        forwarding = _ForwardingHandler(logger)
+        forwarding.install()
+        try:
+            settings = load_settings(config, instruments=instruments)
+            sink = _make_sink(payi, settings)
+            rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
+            _runtime = _Runtime(settings, sink, rules, forwarding)
+        except BaseException:
+            forwarding.remove()
+            raise
         set_defaults(_default_scope(settings, caller) if settings.global_instrumentation else None)
         baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
         _say_what_has_no_effect(settings)
@@ -145,17 +153,18 @@ def shutdown(timeout_s: float | None = None) -> None:
     Args:
         timeout_s: Seconds to wait at most; None for the setting `exit_timeout_s`.
     """
-    global _runtime  # noqa: PLW0603 - there is one runtime in a process
+    global _runtime, _final  # noqa: PLW0603 - there is one runtime in a process
     with _lock:
         runtime, _runtime = _runtime, None
         if runtime is not None:
             runtime.stop(timeout_s)
+            _final = runtime.queue.stats()
 
 
 def stats() -> Stats:
-    """What became of every packet of this process, at this instant; all zero before `payi_instrument()`."""
+    """What became of every packet since `payi_instrument()`, at this instant; all zero before it, final after `shutdown()`."""
     runtime = _runtime
-    return runtime.queue.stats() if runtime is not None else Stats()
+    return runtime.queue.stats() if runtime is not None else _final
 
 
 def instrumented() -> tuple[Instrumented, ...]:
@@ -240,26 +249,30 @@ def _say_what_has_no_effect(settings: Settings) -> None:
 
 
 class _ForwardingHandler(logging.Handler):
-    """Hands every record of ours to the logger the user gave."""
+    """Hands every record of ours to the logger the user gave; does nothing where that is ours, or none."""
 
-    def __init__(self, target: logging.Logger) -> None:
+    def __init__(self, target: logging.Logger | None) -> None:
         super().__init__()
-        self._target = target
+        self._target = target if target is not None and target is not logger else None
         self._before = (logger.level, logger.propagate)
 
     def install(self) -> None:
         """Takes the place of the default logger's own ways out."""
-        logger.setLevel(self._target.getEffectiveLevel())
-        logger.propagate = False
-        logger.addHandler(self)
+        if self._target is not None:
+            logger.setLevel(self._target.getEffectiveLevel())
+            logger.propagate = False
+            logger.addHandler(self)
 
     def remove(self) -> None:
         """Puts back what was."""
-        logger.removeHandler(self)
-        logger.setLevel(self._before[0])
-        logger.propagate = self._before[1]
+        if self._target is not None:
+            logger.removeHandler(self)
+            logger.setLevel(self._before[0])
+            logger.propagate = self._before[1]
 
     def emit(self, record: logging.LogRecord) -> None:
         """As if the target itself had been called."""
-        if self._target.isEnabledFor(record.levelno):
-            self._target.handle(record)
+        if self._target is None or not self._target.isEnabledFor(record.levelno) or hasattr(record, _FORWARDED):
+            return
+        setattr(record, _FORWARDED, True)  # the target may be a child of ours, which hands its records up to us
+        self._target.handle(record)

@@ -5,32 +5,63 @@ The private one is never set as the global one, so an application that sets up O
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Tracer
+
+
+class _Attached(SpanProcessor):
+    """Our processor as an application's provider holds it. A provider never lets go of one, so it is emptied instead."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self.processor: SpanProcessor | None = processor
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        if (processor := self.processor) is not None:
+            processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if (processor := self.processor) is not None:
+            processor.on_end(span)
+
+    def shutdown(self) -> None:
+        if (processor := self.processor) is not None:
+            processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        processor = self.processor
+        return processor.force_flush(timeout_millis) if processor is not None else True
 
 
 class JoiningTracerProvider(trace.TracerProvider):
     """Gives tracers that start their spans wherever the application's spans are started at that moment."""
 
     def __init__(self, processor: SpanProcessor) -> None:
-        self._processor = processor
+        self._attached = _Attached(processor)
         self._private = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
-        self._private.add_span_processor(processor)
+        self._private.add_span_processor(self._attached)
         self._joined: trace.TracerProvider = self._private
+        self._lock = Lock()
 
     def current(self) -> trace.TracerProvider:
         """The application's provider if it takes span processors; ours is added to it once."""
         provider = trace.get_tracer_provider()
         if provider is self._joined or not hasattr(provider, "add_span_processor"):
             return self._joined
-        provider.add_span_processor(self._processor)
-        self._joined = provider
+        with self._lock:  # added twice, every call would become two packets
+            if provider is not self._joined:
+                provider.add_span_processor(self._attached)
+                self._joined = provider
         return provider
+
+    def leave(self) -> None:
+        """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
+        self._attached.processor = None
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
         """A tracer that follows the application's provider."""
@@ -49,10 +80,10 @@ class _JoiningTracer(Tracer):
             self._source, self._tracer = source, source.get_tracer(*self._args, **self._kwargs)
         return self._tracer
 
-    def start_span(self, name: str, context: Context | None = None, **kwargs: Any) -> Span:
+    def start_span(self, *args: Any, **kwargs: Any) -> Span:
         """As `Tracer.start_span`."""
-        return self._current().start_span(name, context, **kwargs)
+        return self._current().start_span(*args, **kwargs)
 
-    def start_as_current_span(self, name: str, context: Context | None = None, **kwargs: Any) -> Any:
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
         """As `Tracer.start_as_current_span`."""
-        return self._current().start_as_current_span(name, context, **kwargs)
+        return self._current().start_as_current_span(*args, **kwargs)
