@@ -14,7 +14,8 @@ _MAX_INT32: Final = 2_147_483_647
 """The API's type of units and latencies; a larger number is answered with 400."""
 _MAX_DEPTH: Final = 64
 """orjson stops at 254 levels, other parsers earlier; nothing in a packet is meant to be deep."""
-_MAX_INT64: Final = 2**63 - 1
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
+"""What orjson writes as a number."""
 _CUT: Final = "<cut>"
 
 
@@ -30,6 +31,12 @@ def to_json(value: Any) -> bytes:
         encoded = orjson.dumps(_to_plain(value, 0, frozenset()))
     # An orjson result keeps its whole growth buffer (12 KB for a packet of 4 KB) for as long as it lives; a copy does not.
     return bytes(memoryview(encoded))
+
+
+def to_text(value: str) -> str:
+    """The text with its lone surrogates replaced (U+FFFD); a pair of them becomes the character that it means."""
+    # The methods of a subclass may do anything; str's own look at the characters.
+    return str.encode(value, "utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def _to_plain_value(value: Any, depth: int, above: frozenset[int]) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return _to_text(value)
+        return to_text(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -91,22 +98,15 @@ def _to_plain_container(value: Any, depth: int, above: frozenset[int]) -> Any:
     return [_to_plain(item, depth + 1, inside) for item in items]
 
 
-def _to_text(value: str) -> str:
-    # str.__str__ of a subclass may be anything; encoding looks at the characters themselves.
-    return str.encode(value, "utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def _to_key(key: Any) -> str:
-    if isinstance(key, str):
-        return _to_text(key)
     try:
-        return _to_text(str(key))
+        return to_text(key if isinstance(key, str) else str(key))
     except Exception:
         return _name(key)
 
 
 def _to_integer(value: int) -> int | str:
-    if -_MAX_INT64 - 1 <= value <= _MAX_INT64:
+    if _MIN_INTEGER <= value <= _MAX_INTEGER:
         return value
     try:
         return str(value)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from payi_otel.delivery._encode import to_json, to_wire_body
+from payi_otel.delivery._encode import to_json, to_text, to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
@@ -42,7 +42,7 @@ class Request:
 
 def encode(packet: IngestPacket) -> EncodedPacket:
     """Makes the body's JSON, whatever its values are, and lets go of the body."""
-    response_id = packet.body.get("provider_response_id", "")
+    response_id = to_text(str(packet.body.get("provider_response_id", "")))
     return EncodedPacket(to_json(to_wire_body(packet.body)), replace(packet, body={"provider_response_id": response_id}))
 
 
@@ -88,7 +88,7 @@ def _without_bodies(encoded: EncodedPacket) -> EncodedPacket | None:
 
 
 def _to_request(encoded: EncodedPacket, values: Mapping[str, str]) -> Request:
-    path = f"{SINGLE_PATH}?id={quote(encoded.packet.response_id, safe='', errors='replace')}"
+    path = f"{SINGLE_PATH}?id={quote(encoded.packet.response_id, safe='')}"
     return Request(path, {**values, **_to_flags(encoded.packet)}, encoded.json)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from payi_otel.delivery._encode import to_json, to_wire_body
+from payi_otel.delivery._encode import to_json, to_text, to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters import _array
@@ -79,7 +79,7 @@ class FileSink:
 
     def encode(self, packet: IngestPacket) -> EncodedPacket:
         """The packet's record, whatever its values are."""
-        response_id = packet.body.get("provider_response_id", "")
+        response_id = to_text(str(packet.body.get("provider_response_id", "")))
         record = to_json(to_wire_body(packet.to_offline_record()))
         return EncodedPacket(record, replace(packet, body={"provider_response_id": response_id}))
 
