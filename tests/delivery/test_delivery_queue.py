@@ -28,6 +28,7 @@ class Gate:
         self.opened = threading.Event()
 
     def __call__(self, packet: IngestPacket) -> Outcome:
+        """Waits for it."""
         self.opened.wait(10)
         return self.outcome
 
@@ -580,7 +581,8 @@ class TestLog:
             submit(queue, make_packet(2))
             assert queue.flush(5)
         lines = [(record.levelname, record.getMessage()) for record in caplog.records]
-        held = "nothing can be delivered until this is put right: invalid_api_key, HTTP 401, check PAYI_API_KEY; 1 packet(s) waiting, none lost"
+        held = "nothing can be delivered until this is put right: invalid_api_key, HTTP 401, check PAYI_API_KEY; "
+        held += "1 packet(s) waiting, none lost"
         back = "the destination takes packets again; 0 are being sent"
         assert lines == [("ERROR", held), ("INFO", back), ("ERROR", held), ("INFO", back)]
 
