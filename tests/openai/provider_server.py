@@ -7,7 +7,8 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -28,6 +29,8 @@ class Reply:
     """Resets the connection after so many events."""
     gate: threading.Event | None = None
     """A stream waits for it before its last event; a plain answer before it is sent."""
+    head_first: bool = False
+    """A plain answer's head is sent before the gate, its body behind it."""
     gzipped: bool = False
     piece: int | None = None
     """Writes a stream in pieces of so many bytes, wherever they fall."""
@@ -47,7 +50,8 @@ class ProviderServer:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self._script: list[Reply] = []
-        self._by_path: dict[str, Reply] = {}
+        self._by_path: dict[str, Reply | Callable[[int], Reply]] = {}
+        self._answered = 0
         self._lock = threading.Lock()
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.provider = self
@@ -60,8 +64,8 @@ class ProviderServer:
         with self._lock:
             self._script.extend(replies)
 
-    def always(self, path_end: str, reply: Reply) -> None:
-        """Answers every request whose path ends so."""
+    def always(self, path_end: str, reply: Reply | Callable[[int], Reply]) -> None:
+        """Answers every request whose path ends so; a callable gets the request's number."""
         self._by_path[path_end] = reply
 
     def next_reply(self, path: str) -> Reply:
@@ -69,7 +73,8 @@ class ProviderServer:
         with self._lock:
             for end, reply in self._by_path.items():
                 if path.split("?")[0].endswith(end):
-                    return reply
+                    self._answered += 1
+                    return reply if isinstance(reply, Reply) else reply(self._answered)
             return self._script.pop(0) if self._script else Reply({"error": {"message": "unscripted request"}}, status=500)
 
     def close(self) -> None:
@@ -110,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name the standard library calls
 
     def _head(self, reply: Reply, extra: dict[str, str]) -> None:
         self.send_response(reply.status)
@@ -119,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _plain(self, reply: Reply) -> None:
-        if reply.gate is not None:
+        if reply.gate is not None and not reply.head_first:
             reply.gate.wait(10)
         data = (
             reply.body
@@ -130,10 +135,14 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.gzipped:
             data, extra["content-encoding"] = gzip.compress(data), "gzip"
         self._head(reply, {**extra, "content-length": str(len(data))})
+        if reply.gate is not None and reply.head_first:
+            reply.gate.wait(10)
         self.wfile.write(data)
 
     def _stream(self, reply: Reply) -> None:
-        self._head(reply, {"content-type": "text/event-stream", "x-request-id": "req_1", "transfer-encoding": "chunked"})
+        packed = zlib.compressobj(wbits=31) if reply.gzipped else None
+        extra = {"content-encoding": "gzip"} if packed else {}
+        self._head(reply, {"content-type": "text/event-stream", "x-request-id": "req_1", "transfer-encoding": "chunked", **extra})
         events = [sse(event) for event in reply.events or ()] + (["data: [DONE]\n\n"] if reply.done else [])
         for number, event in enumerate(events):
             if reply.cut_after == number:
@@ -145,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             if reply.gate is not None and number == len(events) - 1:
                 reply.gate.wait(10)
             data = event.encode()
+            if packed is not None:
+                data = packed.compress(data) + packed.flush(zlib.Z_SYNC_FLUSH if number < len(events) - 1 else zlib.Z_FINISH)
             step = reply.piece or len(data)
             for start in range(0, len(data), step):
                 piece = data[start : start + step]

@@ -15,11 +15,22 @@ from typing import Any
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
 
-    __slots__ = ("request", "response")
+    __slots__ = ("_head", "request", "response")
 
     def __init__(self) -> None:
         self.request: Any = None
         self.response: Any = None
+        self._head: tuple[Any, int | None] = (None, None)
+
+    def let_go(self) -> None:
+        """Keeps of the response its status and headers only: whoever gets it to read decides how long it lives."""
+        self._head = (self.headers, self.status)
+        self.response = None
+
+    @property
+    def headers(self) -> Any:
+        """The response's headers, or None where no answer came."""
+        return self._head[0] if self.response is None else getattr(self.response, "headers", None)
 
     def request_body(self) -> bytes | None:
         """The bytes that were sent, or None where they were streamed or never built."""
@@ -38,6 +49,8 @@ class HttpExchange:
     @property
     def status(self) -> int | None:
         """The HTTP status, or None where no answer came."""
+        if self.response is None:
+            return self._head[1]
         status = getattr(self.response, "status_code", None)
         return status if isinstance(status, int) else None
 
@@ -63,10 +76,11 @@ def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any
     return wrapped(*args, **kwargs)
 
 
-_SECRET = re.compile(
+_UNRECORDED = re.compile(
     r"authorization|cookie|password|passwd|secret|credential|signature|bearer"
     r"|(api|access|subscription|private|session|goog|auth)[-_]?key"
-    r"|(access|auth|security|session|id|refresh|csrf|xsrf|api)[-_]?token|^token$|^x-token$|^key$",
+    r"|(access|auth|security|session|id|refresh|csrf|xsrf|api)[-_]?token|^token$|^x-token$|^key$"
+    r"|^x-stainless-",  # what an SDK's `with_raw_response` and helpers say to itself
     re.IGNORECASE,
 )
 
@@ -74,4 +88,4 @@ _SECRET = re.compile(
 def without_secrets(headers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
     """Header pairs that may be recorded: no credentials, no cookies, text values only."""
     items = headers.items() if isinstance(headers, Mapping) or hasattr(headers, "items") else headers
-    return tuple((str(name), value) for name, value in items if isinstance(value, str) and not _SECRET.search(str(name)))
+    return tuple((str(name), value) for name, value in items if isinstance(value, str) and not _UNRECORDED.search(str(name)))

@@ -141,6 +141,15 @@ class Invocation:
         """Makes the call's span current and takes our baggage out of what HTTP instrumentations propagate."""
         return otel_context.attach(self._context)
 
+    def let_go(self) -> None:
+        """Before a stream goes to the caller: keeps no reference to the SDK's objects, which would then wait for the collector."""
+        self._context = Context()
+        self.exchange.let_go()
+
+    def forget(self) -> None:
+        """Nothing more is recorded of this call."""
+        self._open.clear()
+
     def detach(self, token: Any) -> None:
         """Undoes `attach`; always before a stream goes back to the caller."""
         otel_context.detach(token)
@@ -191,7 +200,7 @@ class Invocation:
         if error is not None:
             payload.failure = (_type_name(error), str(error))
         payload.request_headers = without_secrets(self.request.headers)
-        headers = getattr(self.exchange.response, "headers", None)
+        headers = self.exchange.headers
         if headers is not None:
             payload.response_headers = without_secrets(headers)
 

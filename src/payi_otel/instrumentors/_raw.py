@@ -1,82 +1,101 @@
-"""Raw responses that are still to be read: `with_raw_response` of a stream, and `with_streaming_response` of anything.
+"""HTTP responses that are still to be read: under a stream, `with_raw_response` of one, `with_streaming_response` of anything.
 
-The caller may parse them into the SDK's stream, or read their bytes, lines or text. All of the latter go through the HTTP
+The caller may read them through the SDK's stream, or read their bytes, lines or text. All of the latter go through the HTTP
 response's `iter_bytes`, so that is where the bytes are noted; nothing is read that the caller does not read.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
 import re
-import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
 
 import orjson
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.instrumentors._stream import HIDDEN, StreamReader, Tap, TappedAsyncIterator, TappedIterator, hook_close, tap_iterator
-from payi_otel.payload import ContentReader, Ticket
+from payi_otel.instrumentors._stream import ResponseHook, Tap, hook_close, reader_codes, settle, settle_async, tap_iterator
+from payi_otel.payload import ContentReader
 
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_EVENT_END = re.compile(rb"\n\r?\n|\r\r")
+_MAX_END = 3
+"""Bytes of the longest end of an event that may come in two pieces."""
 
 
-class SseTap(Tap):
-    """Notes the events in a byte stream of server-sent events, and leaves out the one the caller did not ask for."""
+class Sieve(Protocol):
+    """Notes the bytes of a body, and holds some back."""
 
-    __slots__ = ("_buffer", "_withhold")
+    withholds: bool
+    """False: bytes pass as they come."""
 
-    def __init__(self, invocation: Invocation, reader: StreamReader) -> None:
-        super().__init__(invocation, reader)
-        self._buffer = b""
-        self._withhold = invocation.request.usage_injected
+    def pass_on(self, piece: bytes) -> bytes:
+        """Notes a piece; what the caller gets of it now."""
+        ...
 
-    def pass_on(self, item: Any) -> Any:
-        """Bytes pass at once, except where an event may have to be hidden: then whole events pass."""
+    def flush(self) -> bytes:
+        """What was held back and is due to the caller at the end."""
+        ...
+
+
+class SseSieve:
+    """Notes the events among the bytes of server-sent events, and leaves out the one the caller did not ask for."""
+
+    def __init__(self, tap: Tap, *, withholds: bool) -> None:
+        self._tap, self.withholds = tap, withholds
+        self._buffer = bytearray()
+        self._scanned = 0
+
+    def pass_on(self, piece: bytes) -> bytes:
+        """Where an event may have to be hidden, whole events pass."""
+        buffer, start = self._buffer, 0
+        buffer += piece
         shown: list[bytes] = []
-        with guard("reading a byte stream"):
-            self._buffer += item
-            start = 0
-            for end in _EVENT_END.finditer(self._buffer):
-                event = self._buffer[start : end.end()]
-                start = end.end()
-                if not self._take(event):
-                    shown.append(event)
-            self._buffer = self._buffer[start:]
-        if not self._withhold:
-            return item
-        return b"".join(shown) or HIDDEN
+        for end in _EVENT_END.finditer(buffer, self._scanned):
+            event = bytes(buffer[start : end.end()])
+            start = end.end()
+            if not self._take(event):
+                shown.append(event)
+        if start:
+            del buffer[:start]
+        self._scanned = max(0, len(buffer) - _MAX_END)
+        return b"".join(shown)
 
-    def flush(self) -> Any:
+    def flush(self) -> bytes:
         """The rest of a stream that did not end with an event's end."""
-        rest, self._buffer = self._buffer, b""
-        if rest:
-            self._take(rest)
-        return rest if rest and self._withhold else HIDDEN
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return b"" if rest and self._take(rest) else rest
 
     def _take(self, event: bytes) -> bool:
-        lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-        data = b"\n".join(lines)
+        data = b"\n".join([line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")])
         if not data.startswith(b"{"):
             return False
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:
             return False
-        return self._note(value)
+        return self._tap.note(value)
 
 
-class BodyTap(Tap):
+class BodySieve:
     """Collects the bytes of a plain body that the caller reads for himself."""
 
-    __slots__ = ()
+    withholds = False
 
-    def pass_on(self, item: Any) -> Any:
-        """Keeps the bytes and passes them on."""
-        self._first_pending = False
-        with guard("reading a body"):
-            self._reader.take(item)
-        return item
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+
+    def pass_on(self, piece: bytes) -> bytes:
+        """Keeps the piece."""
+        self._tap.note(piece)
+        return piece
+
+    def flush(self) -> bytes:
+        """Nothing is held back."""
+        return b""
 
 
 class BodyReader:
@@ -112,59 +131,144 @@ class BodyReader:
             return None
 
 
-class _Consumer:
-    """Who reads a raw response: its bytes until it is parsed into the SDK's stream, that stream from then on."""
+class _Cutter:
+    """Cuts what passes a sieve into pieces of the size the caller asked for."""
 
-    def __init__(self, tap: Tap) -> None:
-        self.tap = tap
-        self.is_stream = False
+    def __init__(self, size: int | None) -> None:
+        self._size, self._buffer = size, bytearray()
 
-    def closed(self) -> Ticket | None:
-        """The response was closed."""
-        return self.tap.closed()
+    def cut(self, piece: bytes) -> list[bytes]:
+        """The whole pieces there are now."""
+        if self._size is None:
+            return [piece] if piece else []
+        self._buffer += piece
+        size, whole = self._size, len(self._buffer) // self._size * self._size
+        pieces = [bytes(self._buffer[start : start + size]) for start in range(0, whole, size)]
+        del self._buffer[:whole]
+        return pieces
 
-    def abandon(self) -> None:
-        """The response was collected."""
-        self.tap.abandon()
-
-
-def tap_raw(raw: Any, byte_tap: Tap, stream_tap: Tap | None, *, is_async: bool) -> None:
-    """Instruments a raw response in place: `byte_tap` for its bytes, `stream_tap` for the stream it may be parsed into."""
-    response, consumer = raw.http_response, _Consumer(byte_tap)
-    _hook_bytes(response, consumer, is_async=is_async)
-    hook_close(response, consumer, is_async=is_async)
-    if stream_tap is not None:
-        _hook_parse(raw, consumer, stream_tap, is_async=is_async)
+    def rest(self) -> list[bytes]:
+        """The last piece."""
+        return [bytes(self._buffer)] if self._buffer else []
 
 
-def _hook_bytes(response: Any, consumer: _Consumer, *, is_async: bool) -> None:
-    name = "aiter_bytes" if is_async else "iter_bytes"
-    original, owner = getattr(type(response), name), weakref.ref(response)
-    iterator = TappedAsyncIterator if is_async else TappedIterator
+class _Passage:
+    """What the sync and the async way through a sieve share: which pieces the caller gets."""
 
-    def iter_bytes(chunk_size: int | None = None) -> Any:
-        inner = original(owner(), chunk_size)
-        return inner if consumer.is_stream else iterator(inner, consumer.tap)
+    def __init__(self, sieve: Sieve, chunk_size: int | None) -> None:
+        self._sieve, self._cutter = sieve, _Cutter(chunk_size)
 
-    setattr(response, name, iter_bytes)
+    def pieces(self, piece: bytes) -> list[bytes]:
+        with guard("reading a byte stream"):
+            shown = self._sieve.pass_on(piece)
+            return self._cutter.cut(shown) if self._sieve.withholds else [piece]
+        return [piece]
+
+    def held_back(self) -> list[bytes]:
+        with guard("ending a byte stream"):
+            rest = self._sieve.flush()
+            return self._cutter.cut(rest) if self._sieve.withholds else []
+        return []
+
+    def last(self) -> list[bytes]:
+        return [*self.held_back(), *self._cutter.rest()]
 
 
-def _hook_parse(raw: Any, consumer: _Consumer, stream_tap: Tap, *, is_async: bool) -> None:
-    original, owner = type(raw).parse, weakref.ref(raw)
+def _read(inner: Any, tap: Tap, passage: _Passage) -> Iterator[bytes]:
+    while True:
+        tap.reading = True
+        try:
+            piece = next(inner)
+        except StopIteration:
+            break
+        except BaseException as error:
+            tap.reading = False
+            rest = passage.held_back()
+            ticket = tap.fail(error)
+            if isinstance(error, Exception):
+                settle(ticket)
+                yield from rest
+            raise
+        finally:
+            tap.reading = False
+        yield from passage.pieces(piece)
+    rest = passage.last()
+    settle(tap.end("completed"))
+    yield from rest
+
+
+async def _read_async(inner: Any, tap: Tap, passage: _Passage) -> AsyncIterator[bytes]:
+    while True:
+        tap.reading = True
+        try:
+            piece = await inner.__anext__()
+        except StopAsyncIteration:
+            break
+        except BaseException as error:
+            tap.reading = False
+            rest = passage.held_back()
+            ticket = tap.fail(error)
+            if isinstance(error, Exception):
+                await settle_async(ticket)
+                for shown in rest:
+                    yield shown
+            raise
+        finally:
+            tap.reading = False
+        for shown in passage.pieces(piece):
+            yield shown
+    rest = passage.last()
+    await settle_async(tap.end("completed"))
+    for shown in rest:
+        yield shown
+
+
+reader_codes.update((_read.__code__, _read_async.__code__))
+
+
+class _ReadHook(ResponseHook):
+    """Replaces `iter_bytes` or `iter_raw`, of which the first calls the second, and an SDK's stream the first."""
+
+    def __init__(self, response: Any, name: str, tap: Tap, sieve: Sieve, read: Callable[..., Any]) -> None:
+        super().__init__(response, name, tap)
+        self._sieve, self._read = sieve, read
+
+    def __call__(self, chunk_size: int | None = None) -> Any:
+        tap, sieve = self._tap, self._sieve
+        if tap.reading or not tap.is_open:
+            return self.original(chunk_size)
+        own_size = chunk_size if sieve.withholds else None
+        return self._read(self.original(None if sieve.withholds else chunk_size), tap, _Passage(sieve, own_size))
+
+
+def tap_response(response: Any, tap: Tap, sieve: Sieve, *, is_async: bool) -> None:
+    """Instruments an HTTP response in place."""
+    prefix, read = ("a", _read_async) if is_async else ("", _read)
+    _ReadHook(response, prefix + "iter_bytes", tap, sieve, read)
+    if response.headers.get("content-encoding") in (None, "identity"):  # else these bytes can be neither read nor left out
+        _ReadHook(response, prefix + "iter_raw", tap, sieve, read)
+    hook_close(response, tap, is_async=is_async)
+
+
+def tap_raw(raw: Any, tap: Tap, *, is_async: bool) -> None:
+    """Instruments the SDK's stream that a raw response may be parsed into."""
+    # A twin, with the same HTTP response and the same cache of what was parsed: a reference to the raw response itself would be
+    # a cycle, and with a weak one nothing is left to parse in `with_raw_response.create(...).parse()`.
+    twin = copy.copy(raw)
+    parse = twin.parse
 
     def adopt(result: Any) -> Any:
-        if hasattr(result, "_iterator") and not consumer.is_stream:
+        if hasattr(result, "_iterator"):
             with guard("instrumenting a parsed stream"):
-                consumer.tap, consumer.is_stream = stream_tap, True
-                tap_iterator(result, stream_tap, is_async=is_async)
+                tap_iterator(result, tap, is_async=is_async)
         return result
 
-    def parse(*args: Any, **kwargs: Any) -> Any:
-        result = original(owner(), *args, **kwargs)
-        return _adopt_later(result, adopt) if hasattr(result, "__await__") else adopt(result)
+    @functools.wraps(parse)
+    def parse_now(*args: Any, **kwargs: Any) -> Any:
+        return adopt(parse(*args, **kwargs))
 
-    raw.parse = parse
+    @functools.wraps(parse)
+    async def parse_later(*args: Any, **kwargs: Any) -> Any:
+        return adopt(await parse(*args, **kwargs))
 
-
-async def _adopt_later(coming: Any, adopt: Callable[[Any], Any]) -> Any:
-    return adopt(await coming)
+    raw.parse = parse_later if inspect.iscoroutinefunction(parse) else parse_now

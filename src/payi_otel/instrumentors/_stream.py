@@ -6,18 +6,19 @@ which every early exit goes through (the helper managers of the `openai` SDK clo
 
 from __future__ import annotations
 
-import asyncio
+import os
+import sys
 import weakref
 from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import Any, Protocol
-from weakref import WeakSet
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.payload import ContentReader, EndReason, Ticket
 
-HIDDEN = object()
-"""Stands for an event that the caller did not ask for and does not get."""
+_MAX_OWN_DEPTH = 40
+"""Frames between an SDK's iterator and the `close` it ends with; about ten are there today."""
 
 
 class StreamReader(Protocol):
@@ -57,94 +58,140 @@ async def settle_async(ticket: Ticket | None) -> None:
             await ticket.wait_async()
 
 
-open_taps: WeakSet[Tap] = WeakSet()
+_open_taps: set[weakref.ref[Tap]] = set()
 """Streams that have not ended: at the process's exit they are ended as abandoned, so that what they cost is recorded."""
+
+
+def _all_open() -> list[Tap]:
+    references = _open_taps.copy()  # in one step: other threads open and drop streams meanwhile
+    return [tap for reference in references if (tap := reference()) is not None]
 
 
 def end_open_streams() -> None:
     """Ends every stream that is still open, with what it has received."""
     with guard("ending open streams"):
-        for tap in list(open_taps):
+        for tap in _all_open():
             tap.abandon()
 
 
-class Tap:
-    """Between a stream and its caller: notes what passes, and ends the invocation once."""
+def _forget_open_streams() -> None:
+    """In a forked child: the parent's calls are the parent's to record."""
+    for tap in _all_open():
+        tap.forget()
+    _open_taps.clear()
 
-    __slots__ = ("__weakref__", "_first_pending", "_invocation", "_output_pending", "_reader", "reading")
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_open_streams)
+
+
+class Tap:
+    """Between a stream and its caller: notes what passes, and ends the invocation once. A call has one, however it is read."""
+
+    __slots__ = ("__weakref__", "_has_failed", "_invocation", "_is_read", "_output_pending", "_reader", "_weakly", "reading")
 
     def __init__(self, invocation: Invocation, reader: StreamReader) -> None:
-        self._invocation, self._reader = invocation, reader
-        self._first_pending = self._output_pending = True
+        self._invocation = invocation
+        self._reader: StreamReader | None = reader  # let go at the end, and with it the events
+        self._is_read = self._has_failed = False
+        self._output_pending = True
         self.reading = False
-        """True while the SDK's own iterator runs: a close from inside it is the stream's end, not the caller's."""
-        open_taps.add(self)
+        """True while the SDK's own iterator runs: what it does to the response is not the caller's doing."""
+        self._weakly = weakref.ref(self, _open_taps.discard)
+        _open_taps.add(self._weakly)
 
-    def pass_on(self, item: Any) -> Any:
-        """Notes an event; returns what the caller gets: the event itself, or `HIDDEN`."""
-        return HIDDEN if self._note(item) else item
+    @property
+    def is_open(self) -> bool:
+        """False once the call has ended."""
+        return self._reader is not None
 
-    def flush(self) -> Any:
-        """What was held back and is due to the caller at the end."""
-        return HIDDEN
-
-    def _note(self, event: Any) -> bool:
+    def note(self, event: Any) -> bool:
+        """Notes an event; True when it is to be hidden from the caller."""
+        reader = self._reader
+        if reader is None:
+            return False
         try:
-            if self._first_pending:
-                self._first_pending = False
-                self._invocation.first_chunk()
-            hide = self._reader.take(event)
-            if self._output_pending and self._reader.output_seen:
+            if not self._is_read:
+                self._is_read = True
+                if self._invocation.request.stream:
+                    self._invocation.first_chunk()
+            hide = reader.take(event)
+            if self._output_pending and reader.output_seen:
                 self._output_pending = False
                 self._invocation.first_completion()
         except Exception as fault:
-            log_fault("reading a stream event", fault)
+            if not self._has_failed:  # said once, not again for every event to come
+                self._has_failed = True
+                log_fault("reading a stream event", fault)
             return False
         return hide
 
     def end(self, reason: EndReason, error: BaseException | None = None) -> Ticket | None:
         """Ends the call; safe to call again. Never raises into the caller's stream."""
-        if not self._invocation.is_open:
+        reader = self._reader
+        if reader is None:
             return None
-        open_taps.discard(self)
         try:
-            return self._end(reason, error)
+            return self._end(reader, reason, error)
         except Exception as fault:
+            ticket = self._end_bare(reason, error)
             log_fault("ending a streamed call", fault)
-            return self._end_bare(reason, error)
+            return ticket
+        finally:
+            self.forget()
+
+    def forget(self) -> None:
+        """Has nothing more to say of this call."""
+        self._reader = None
+        _open_taps.discard(self._weakly)
+        self._invocation.forget()
 
     def _end_bare(self, reason: EndReason, error: BaseException | None) -> Ticket | None:
         with guard("ending a streamed call without its answer"):
             return self._invocation.end(reason, Answer(), None, error, status=None if error is not None else 200)
         return None
 
-    def _end(self, reason: EndReason, error: BaseException | None) -> Ticket | None:
-        invocation, reader = self._invocation, self._reader
+    def _end(self, reader: StreamReader, reason: EndReason, error: BaseException | None) -> Ticket | None:
+        invocation = self._invocation
         answer = reader.answer()
         if reason in ("closed", "abandoned", "cancelled") and reader.is_complete():
             reason = "completed"
-        elif reason == "abandoned" and self._first_pending:
+        elif reason == "abandoned" and not self._is_read:
             reason = "unread"
-        status = invocation.exchange.status or 200
-        failed = reason == "error"
-        content = reader.content(invocation)
-        return invocation.end(reason, answer, content, error if failed else None, status=None if failed else status)
+        elif answer.refused:
+            reason = "error"
+        status = None if reason == "error" else invocation.exchange.status or 200
+        return invocation.end(reason, answer, reader.content(invocation), error, status=status)
 
     def fail(self, error: BaseException) -> Ticket | None:
         """Ends the call by what its iterator raised. A caller who leaves or is cancelled is not a failure of the provider."""
-        if isinstance(error, GeneratorExit):
-            return self.end("closed")
-        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
-            return self.end("cancelled")
-        return self.end("error", error)
+        return self.end("error", error) if isinstance(error, Exception) else self.end(_left_by(error))
 
     def closed(self) -> Ticket | None:
-        """The response was closed: the caller left early, unless the iterator itself did it."""
-        return None if self.reading else self.end("closed")
+        """The response was closed: by its reader at the end, by a reader that is collected, or else by a caller who leaves."""
+        if not _closed_by_reader():
+            return self.end(_left_by(sys.exc_info()[1]))
+        return None if self.reading else self.end("abandoned")
 
     def abandon(self) -> None:
         """The stream was garbage-collected."""
         self.end("abandoned")
+
+
+def _left_by(error: BaseException | None) -> EndReason:
+    return "closed" if error is None or isinstance(error, Exception | GeneratorExit) else "cancelled"
+
+
+def _closed_by_reader() -> bool:
+    """Whether this `close` comes from within an iterator; another thread or task may close what is just being read."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_MAX_OWN_DEPTH):
+        if frame is None:
+            return False
+        if frame.f_code in reader_codes:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class TappedIterator:
@@ -163,18 +210,16 @@ class TappedIterator:
             try:
                 item = self._inner.__next__()
             except StopIteration:
-                rest = tap.flush()
                 settle(tap.end("completed"))
-                if rest is not HIDDEN:
-                    return rest
                 raise
             except BaseException as error:
-                settle(tap.fail(error))
+                ticket = tap.fail(error)
+                if isinstance(error, Exception):
+                    settle(ticket)
                 raise
             finally:
                 tap.reading = False
-            item = tap.pass_on(item)
-            if item is not HIDDEN:
+            if not tap.note(item):
                 return item
 
     def __getattr__(self, name: str) -> Any:
@@ -202,10 +247,7 @@ class TappedAsyncIterator:
             try:
                 item = await self._inner.__anext__()
             except StopAsyncIteration:
-                rest = tap.flush()
                 await settle_async(tap.end("completed"))
-                if rest is not HIDDEN:
-                    return rest
                 raise
             except BaseException as error:
                 ticket = tap.fail(error)
@@ -214,8 +256,7 @@ class TappedAsyncIterator:
                 raise
             finally:
                 tap.reading = False
-            item = tap.pass_on(item)
-            if item is not HIDDEN:
+            if not tap.note(item):
                 return item
 
     def __getattr__(self, name: str) -> Any:
@@ -227,30 +268,36 @@ class TappedAsyncIterator:
             tap.abandon()
 
 
-class _Closable(Protocol):
-    def closed(self) -> Ticket | None: ...
-
-    def abandon(self) -> None: ...
+reader_codes: set[CodeType] = {TappedIterator.__next__.__code__, TappedAsyncIterator.__anext__.__code__}
+"""The code of what reads responses: ours, and the SDKs' generators, which close their response when they are collected."""
 
 
-class _CloseHook:
-    """Replaces `close` on one HTTP response. Collected with it, so a response nobody closed or read ends its call, too."""
+class ResponseHook:
+    """Replaces a method on one HTTP response. Holds it weakly: a strong reference would make a cycle, and wait for the collector."""
 
-    def __init__(self, response: Any, tap: _Closable, name: str) -> None:
-        # A weak reference: a strong one would make a cycle, and the response would wait for the collector.
-        self._response, self._tap = weakref.ref(response), tap
-        self._previous: Callable[[], Any] | None = vars(response).get(name)
-        self._name = name
+    def __init__(self, response: Any, name: str, tap: Tap) -> None:
+        self._response, self._name, self._tap = weakref.ref(response), name, tap
+        self._previous: Callable[..., Any] | None = vars(response).get(name)
+        setattr(response, name, self)
 
-    def _close(self) -> Any:
+    def original(self, *args: Any) -> Any:
+        """Calls the method as it was."""
         if self._previous is not None:
-            return self._previous()
+            return self._previous(*args)
         response = self._response()
-        return getattr(type(response), self._name)(response) if response is not None else None
+        return getattr(type(response), self._name)(response, *args) if response is not None else None
+
+    def __reduce__(self) -> Any:
+        """A copy of the response has no call to end: it gets the method of its class."""
+        return getattr, (self._response(), self._name)
+
+
+class _CloseHook(ResponseHook):
+    """Collected with its response, so that a response nobody closed or read ends its call, too."""
 
     def __call__(self) -> None:
         try:
-            self._close()
+            self.original()
         finally:
             settle(self._tap.closed())
 
@@ -258,30 +305,35 @@ class _CloseHook:
         self._tap.abandon()
 
 
-class _AsyncCloseHook(_CloseHook):
-    async def __call__(self) -> None:  # type: ignore[override]  # the async twin of the same hook
+class _AsyncCloseHook(ResponseHook):
+    async def __call__(self) -> None:
         try:
-            closing = self._close()
+            closing = self.original()
             if closing is not None:
                 await closing
         finally:
-            await settle_async(self._tap.closed())
+            ticket = self._tap.closed()
+            if ticket is not None and isinstance(sys.exc_info()[1], Exception | None):
+                await settle_async(ticket)
+
+    def __del__(self) -> None:
+        self._tap.abandon()
 
 
-def hook_close(response: Any, tap: _Closable, *, is_async: bool) -> None:
+def hook_close(response: Any, tap: Tap, *, is_async: bool) -> None:
     """Ends the call when its HTTP response is closed or collected."""
     if is_async:
-        response.aclose = _AsyncCloseHook(response, tap, "aclose")
+        _AsyncCloseHook(response, "aclose", tap)
     else:
-        response.close = _CloseHook(response, tap, "close")
+        _CloseHook(response, "close", tap)
 
 
 def tap_iterator(stream: Any, tap: Tap, *, is_async: bool) -> None:
     """Puts the tap between a stream and the iterator it reads from (`_iterator`, as the SDKs made by Stainless have it)."""
-    stream._iterator = (TappedAsyncIterator if is_async else TappedIterator)(stream._iterator, tap)
-
-
-def tap_stream(stream: Any, tap: Tap, *, is_async: bool) -> None:
-    """Instruments an SDK stream in place."""
-    tap_iterator(stream, tap, is_async=is_async)
-    hook_close(stream.response, tap, is_async=is_async)
+    inner = stream._iterator
+    if isinstance(inner, TappedIterator | TappedAsyncIterator):
+        return
+    code = getattr(inner, "ag_code" if is_async else "gi_code", None)
+    if code is not None:
+        reader_codes.add(code)
+    stream._iterator = (TappedAsyncIterator if is_async else TappedIterator)(inner, tap)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from payi_otel import semconv
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
-from payi_otel.instrumentors._raw import BodyReader, BodyTap, SseTap, tap_raw
-from payi_otel.instrumentors._stream import StreamReader, Tap, tap_stream
+from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_raw, tap_response
+from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
 from payi_otel.instrumentors.openai._client import read_client
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.payload import ContentReader
@@ -38,7 +38,7 @@ class OpenAIOperation:
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Reads model, parameters and form of the call off its keyword arguments."""
         model = kwargs.get("model")
-        streamed = kwargs.get("stream") is True
+        streamed = bool(kwargs.get("stream"))  # the SDKs' "not given" is false
         attributes = dict(self.attributes)
         for name, attribute in _PARAMETERS.items():
             value = kwargs.get(name)
@@ -71,17 +71,22 @@ class OpenAIOperation:
         """Instruments what is still to be read, in place."""
         request = invocation.request
         note_deployment(invocation)
-        if request.raw == "lazy":
-            if request.stream:
-                reader = self.new_reader(invocation)
-                tap_raw(result, SseTap(invocation, reader), Tap(invocation, reader), is_async=is_async)
+        if request.stream and (request.raw == "lazy" or hasattr(result, "_iterator")):
+            tap = Tap(invocation, self.new_reader(invocation))
+            sieve = SseSieve(tap, withholds=request.usage_injected)
+            if request.raw == "lazy":
+                tap_raw(result, tap, is_async=is_async)
+                tap_response(result.http_response, tap, sieve, is_async=is_async)
             else:
-                tap_raw(result, BodyTap(invocation, BodyReader(self.read_answer, self._body_content)), None, is_async=is_async)
-            return True
-        if request.stream and hasattr(result, "_iterator"):
-            tap_stream(result, Tap(invocation, self.new_reader(invocation)), is_async=is_async)
-            return True
-        return False
+                tap_iterator(result, tap, is_async=is_async)
+                tap_response(result.response, tap, sieve, is_async=is_async)
+        elif request.raw == "lazy":
+            tap = Tap(invocation, BodyReader(self.read_answer, self._body_content))
+            tap_response(result.http_response, tap, BodySieve(tap), is_async=is_async)
+        else:
+            return False
+        invocation.let_go()
+        return True
 
     def second_try(self, invocation: Invocation, error: BaseException) -> dict[str, Any] | None:
         """Nothing was added to the call, so there is nothing to take back."""
@@ -108,7 +113,7 @@ def note_deployment(invocation: Invocation) -> None:
     """Azure names the deployment in a header; it stands in for a model that neither call nor client named."""
     payload = invocation.payload
     if payload.model is None:
-        headers = getattr(invocation.exchange.response, "headers", None)
+        headers = invocation.exchange.headers
         deployment = headers.get("x-ms-deployment-name") if headers is not None else None
         payload.model = deployment or None
 
