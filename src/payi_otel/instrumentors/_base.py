@@ -113,7 +113,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
             logger.warning("%s %s is installed, %s is supported: its calls are not recorded", self.distribution, sdk, self.supported)
             return
         tracer = get_tracer("payi_otel.instrumentors." + self.module, tracer_provider=kwargs.get("tracer_provider"))
-        self._binding = Binding(tracer, f"{self.module}/{sdk}", kwargs.get("categories"))
+        self._binding = getattr(self, "_binding", None) or Binding()
+        self._binding.start(tracer, f"{self.module}/{sdk}", kwargs.get("categories"))
         self._undo: list[Callable[[], None]] = []
         self.wrapped: list[str] = []
         for patch in self.patches:
@@ -134,7 +135,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
             return None
 
     def _apply(self, patch: Patch, binding: Binding, module: Any) -> None:
-        if not binding.active:
+        name = f"{patch.module}.{patch.target}"
+        if not binding.active or name in self.wrapped:  # by the import hook of an earlier `instrument`
             return
         try:
             owner = module
@@ -144,11 +146,11 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
             original = owner.__dict__[attribute]
         except (AttributeError, KeyError):
             level = logging.DEBUG if patch.optional else logging.WARNING
-            logger.log(level, "%s has no %s.%s: calls to it are not recorded", self.distribution, patch.module, patch.target)
+            logger.log(level, "%s has no %s: calls to it are not recorded", self.distribution, name)
             return
         replacement = FunctionWrapper(original, _wrapper_of(patch, binding))
         setattr(owner, attribute, replacement)
-        self.wrapped.append(f"{patch.module}.{patch.target}")
+        self.wrapped.append(name)
         self._undo.append(partial(_restore, owner, attribute, replacement))
 
 
@@ -160,10 +162,19 @@ def _restore(owner: Any, attribute: str, replacement: FunctionWrapper[Any, Any])
 class Binding:
     """What wrappers share: the tracer, the SDK's name, which clients are wanted, and whether any still is.
 
-    An SDK caches bound methods (`with_raw_response`), so wrappers outlive `uninstrument`; inactive, they pass calls straight on.
+    An SDK caches bound methods (`with_raw_response`), so wrappers outlive `uninstrument`: inactive, they pass calls straight on,
+    and they count again when the same instrumentor is started again.
     """
 
-    def __init__(self, tracer: Tracer, module: str, categories: Collection[str] | None) -> None:
+    tracer: Tracer
+    module: str
+
+    def __init__(self) -> None:
+        self._categories: Collection[str] | None = None
+        self.active = False
+
+    def start(self, tracer: Tracer, module: str, categories: Collection[str] | None) -> None:
+        """From here on, calls are recorded."""
         self.tracer, self.module, self._categories = tracer, module, categories
         self.active = True
 
