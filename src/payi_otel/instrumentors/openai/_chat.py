@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from payi_otel import semconv
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
@@ -13,15 +16,25 @@ from payi_otel.instrumentors.openai._usage import get, read_usage
 from payi_otel.payload import ContentReader
 
 _MAX_REMEMBERED = 1024
-"""(host, model) pairs remembered as refusing or taking `include_usage`; past it both sets start anew."""
+"""Services remembered as refusing or taking `include_usage`; past it either set starts anew."""
+_OTHER_REFUSALS = frozenset({"content_filter", "content_policy_violation", "context_length_exceeded", "model_not_found"})
+"""Codes of a 400 that would come again, and that a service may bill."""
+
+_Service = tuple[str | None, int | None, str | None]
+"""Host, port and model."""
 
 
 class UsageOption:
     """Which services take `stream_options.include_usage`: one that refuses it is asked once."""
 
     def __init__(self) -> None:
-        self._refused: set[tuple[str | None, str | None]] = set()
-        self._taken: set[tuple[str | None, str | None]] = set()
+        self._refused: set[_Service] = set()
+        self._taken: set[_Service] = set()
+
+    def forget(self) -> None:
+        """Knows nothing again."""
+        self._refused.clear()
+        self._taken.clear()
 
     def is_refused(self, request: Request) -> bool:
         """True where asking again would only fail again."""
@@ -34,25 +47,28 @@ class UsageOption:
     def may_be_refusal(self, request: Request, error: BaseException) -> bool:
         """True where a refused request may have been refused for the option alone.
 
-        Servers say so in many ways, some only "extra fields not permitted": where nothing is known of the service yet, any
-        400 or 422 is tried once more without it, and then the caller sees what he would have seen without us.
+        Servers say so in many ways, some only "extra fields not permitted": where nothing is known of the service yet, a 400 or
+        422 that blames nothing else is tried once more without it, and then the caller sees what he would have seen without us.
         """
         if getattr(error, "status_code", None) not in (400, 422):
             return False
         text = str(error)
-        return "stream_options" in text or "include_usage" in text or self._key(request) not in self._taken
+        if "stream_options" in text or "include_usage" in text:
+            return True
+        blames_another = isinstance(getattr(error, "param", None), str) or getattr(error, "code", None) in _OTHER_REFUSALS
+        return not blames_another and self._key(request) not in self._taken
 
     def refuse(self, request: Request) -> None:
         """Remembers a refusal."""
         self._add(self._refused, request)
 
-    def _key(self, request: Request) -> tuple[str | None, str | None]:
-        return request.client.host, request.model
+    def _key(self, request: Request) -> _Service:
+        return request.client.host, request.client.port, request.model
 
-    def _add(self, pairs: set[tuple[str | None, str | None]], request: Request) -> None:
-        if len(pairs) >= _MAX_REMEMBERED:
-            pairs.clear()
-        pairs.add(self._key(request))
+    def _add(self, services: set[_Service], request: Request) -> None:
+        if len(services) >= _MAX_REMEMBERED:
+            services.clear()
+        services.add(self._key(request))
 
 
 usage_option = UsageOption()
@@ -82,7 +98,9 @@ class Chat(OpenAIOperation):
 
     def new_reader(self, invocation: Invocation) -> ChatStreamReader:
         """A reader of `ChatCompletionChunk`s."""
-        return ChatStreamReader(hide_usage=invocation.request.usage_injected)
+        request = invocation.request
+        choices = request.kwargs.get("n")
+        return ChatStreamReader(hide_usage=request.usage_injected, choices=choices if isinstance(choices, int) else 1)
 
     def second_try(self, invocation: Invocation, error: BaseException) -> dict[str, Any] | None:
         """Without the usage option, where the service may have refused it."""
@@ -90,6 +108,7 @@ class Chat(OpenAIOperation):
         if not request.usage_injected or not usage_option.may_be_refusal(request, error):
             return None
         request.usage_injected = False
+        request.kwargs_without = with_replayed(request.kwargs_without or {}, invocation.exchange.request_body())
         return request.kwargs_without
 
     def accepted(self, invocation: Invocation) -> None:
@@ -106,7 +125,7 @@ def with_usage(kwargs: dict[str, Any]) -> dict[str, Any] | None:
     body = kwargs.get("extra_body")
     in_body = isinstance(body, Mapping) and "stream_options" in body
     options = caller_options(kwargs)
-    if options and (not isinstance(options, Mapping) or options.get("include_usage") is True):
+    if options and (not isinstance(options, Mapping) or options.get("include_usage")):
         return None
     merged = {**(options or {}), "include_usage": True}
     if in_body:
@@ -123,16 +142,35 @@ def caller_options(kwargs: Mapping[str, Any]) -> Any:
 def restored_options(invocation: Invocation) -> dict[str, Any]:
     """What we changed in the request's body, with the caller's own values (None: was not there)."""
     request = invocation.request
-    return {"stream_options": caller_options(request.kwargs_without)} if request.usage_injected and request.kwargs_without else {}
+    if not request.usage_injected or request.kwargs_without is None:
+        return {}
+    options = caller_options(request.kwargs_without)
+    return {"stream_options": dict(options) if isinstance(options, Mapping) else None}
+
+
+def with_replayed(kwargs: dict[str, Any], body: bytes | None) -> dict[str, Any]:
+    """The same keyword arguments for a second call: iterators, which the first one used up, as what was sent of them."""
+    used_up = [name for name, value in kwargs.items() if isinstance(value, Iterator) or (name == "messages" and _has_iterator(value))]
+    if not used_up or body is None:
+        return kwargs
+    sent = orjson.loads(body)
+    return {**kwargs, **{name: sent[name] for name in used_up if name in sent}}
+
+
+def _has_iterator(messages: Any) -> bool:
+    return isinstance(messages, list | tuple) and any(
+        isinstance(value, Iterator) for message in messages if isinstance(message, Mapping) for value in message.values()
+    )
 
 
 class ChatStreamReader:
     """Takes `ChatCompletionChunk`s. The last usage wins: some servers send a running total on every chunk."""
 
-    __slots__ = ("_chunks", "_hide_usage", "_last", "_reasons", "_usage", "output_seen")
+    __slots__ = ("_choices", "_chunks", "_error", "_hide_usage", "_last", "_reasons", "_usage", "output_seen")
 
-    def __init__(self, *, hide_usage: bool) -> None:
-        self._hide_usage = hide_usage
+    def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
+        self._hide_usage, self._choices = hide_usage, choices
+        self._error: Any = None
         self._chunks: list[Any] = []
         self._usage: Any = None
         self._last: Any = None
@@ -157,6 +195,8 @@ class ChatStreamReader:
                     self._reasons[get(choice, "index") or 0] = str(reason)
                 elif not self.output_seen:
                     self.output_seen = _has_output(get(choice, "delta"))
+        if type(event) is dict and event.get("error"):  # in bytes only: the SDK raises it
+            self._error = event["error"]
         return False
 
     def answer(self) -> Answer:
@@ -165,13 +205,16 @@ class ChatStreamReader:
         reasons = [self._reasons[index] for index in sorted(self._reasons)]
         answer = _answer(last, self._usage, reasons)
         if (not answer.response_id or not answer.model) and self._chunks:
-            first = _answer(self._chunks[0], self._usage, reasons)
-            return Answer(first.response_id or answer.response_id, first.model or answer.model, reasons, answer.usage, answer.service_tier)
-        return answer
+            first = self._chunks[0]
+            answer = replace(answer, response_id=get(first, "id") or answer.response_id, model=get(first, "model") or answer.model)
+        if self._error is None:
+            return answer
+        kind = get(self._error, "type") or get(self._error, "code") or "error"
+        return replace(answer, failure=(str(kind), str(get(self._error, "message") or "")), refused=True)
 
     def is_complete(self) -> bool:
-        """The usage is what a stream ends with, except where it runs along: then the finish reason must have come, too."""
-        return self._usage is not None and bool(self._reasons)
+        """The usage is what a stream ends with, except where it runs along: then every choice must have finished, too."""
+        return self._usage is not None and len(self._reasons) >= self._choices
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the chunks."""

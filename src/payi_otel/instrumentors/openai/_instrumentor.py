@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
-from payi_otel.instrumentors.openai._chat import Chat
+from payi_otel.instrumentors.openai._chat import Chat, usage_option
 from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._embeddings import Embeddings
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
@@ -49,3 +51,7 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         Patch(_EMBEDDINGS, "Embeddings.create", EMBEDDINGS),
         Patch(_EMBEDDINGS, "AsyncEmbeddings.create", EMBEDDINGS, is_async=True),
     )
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        usage_option.forget()
