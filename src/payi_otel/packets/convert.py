@@ -16,6 +16,7 @@ from payi_otel import semconv
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
+from payi_otel.packets.text import to_text
 from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
 from payi_otel.payload import Content, Payload
 
@@ -120,8 +121,8 @@ def _is_estimated(payload: Payload) -> bool:
 def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bool) -> dict[str, Any]:
     units, properties = _units(payload, content)
     optional = {
-        "time_to_first_token_ms": payload.first_token_ms,
-        "time_to_first_completion_token_ms": payload.first_completion_token_ms,
+        "time_to_first_token_ms": _bounded_or_none(payload.first_token_ms),
+        "time_to_first_completion_token_ms": _bounded_or_none(payload.first_completion_token_ms),
         "provider_uri": payload.provider_uri,
         "provider_request_headers": _headers(payload.request_headers) if logs else None,
         "provider_response_headers": _headers(payload.response_headers if logs else _safe(payload.response_headers)),
@@ -204,21 +205,6 @@ def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str,
     return said
 
 
-def to_text(value: Any) -> str:
-    """JSON text of a value. NaN becomes null, keys become text, what no JSON can hold becomes its type's name."""
-    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    try:
-        return orjson.dumps(value, default=_name_of, option=options).decode()
-    except orjson.JSONEncodeError:  # a lone surrogate, an integer past 64 bit
-        import json
-
-        return json.dumps(value, default=_name_of, skipkeys=True).encode("utf-8", "replace").decode()
-
-
-def _name_of(value: Any) -> str:
-    return f"<{type(value).__name__}>"
-
-
 def _headers(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in headers]
 
@@ -230,6 +216,10 @@ def _safe(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
 
 def _bounded(number: int) -> int:
     return max(0, min(number, _MAX_INT32))
+
+
+def _bounded_or_none(number: int | None) -> int | None:
+    return None if number is None else _bounded(number)
 
 
 def payload_of_span(span: ReadableSpan | None) -> Payload | None:

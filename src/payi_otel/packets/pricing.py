@@ -81,8 +81,12 @@ def _by_host(mappings: Mapping[str, str | None], host: str | None) -> str | None
 
 
 def _names_of(host: str | None) -> tuple[str, ...]:
-    """A host as a mapping may name it: with its port, and without."""
+    """A host as a mapping may name it: with its port, and without; an IPv6 address in brackets."""
     if not host:
         return ()
     bare, separator, port = host.rpartition(":")
-    return (host, bare) if separator and port.isdigit() else (host,)
+    if not separator:
+        return (host,)
+    if ":" in bare and not bare.startswith("["):
+        return (f"[{bare}]:{port}", f"[{bare}]", f"[{host}]")
+    return (host, bare)

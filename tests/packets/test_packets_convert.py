@@ -1,0 +1,335 @@
+"""Span and payload to packet: pure, whole, and never lost for one odd value."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+
+from payi_otel import _ingest_rules as rules
+from payi_otel.context.scope import Scope
+from payi_otel.packets.convert import PacketRules, stack_lines, to_packet, usage_of_attributes
+from payi_otel.packets.text import to_text
+from payi_otel.packets.units import Units, Usage
+from payi_otel.payload import Content, FunctionCall, Payload
+
+START_NS = 1_700_000_000_123_456_789
+USAGE = Usage({"text": Units(12, 5)}, 12, 5)
+
+
+def payload(**changes: Any) -> Payload:
+    """An ended call."""
+    facts: dict[str, Any] = {
+        "scope": Scope(),
+        "category": "system.openai",
+        "module": "openai/3.53.0",
+        "model": "gpt-4o-mini",
+        "started_at_ns": START_NS,
+        "latency_ms": 7,
+        "http_status": 200,
+        "response_id": "chatcmpl-1",
+        "usage": USAGE,
+    }
+    return Payload(**{**facts, **changes})
+
+
+@dataclass
+class Said:
+    """Content that is ready, or fails."""
+
+    content: Content | Exception
+    asked: tuple[bool, bool] | None = None
+
+    def read(self, *, inline_data: bool, estimate: bool) -> Content:
+        """Gives it, and remembers what was asked."""
+        self.asked = (inline_data, estimate)
+        if isinstance(self.content, Exception):
+            raise self.content
+        return self.content
+
+
+def body_of(call: Payload, **settings: Any) -> dict[str, Any]:
+    """The body of its packet, which a strict ingest takes."""
+    packet = to_packet(None, call, PacketRules(**settings))
+    assert packet is not None
+    body = json.loads(json.dumps(dict(packet.body)))
+    assert rules.check_packet(body, is_bulk=False) is None
+    return body
+
+
+def test_least_packet_is_whole() -> None:
+    """What is not known is not there."""
+    assert body_of(payload()) == {
+        "category": "system.openai",
+        "resource": "gpt-4o-mini",
+        "units": {"text": {"input": 12, "output": 5}},
+        "event_timestamp": "2023-11-14T22:13:20.123457+00:00",
+        "end_to_end_latency_ms": 7,
+        "http_status_code": 200,
+        "provider_response_id": "chatcmpl-1",
+    }
+
+
+def test_full_packet_is_whole() -> None:
+    """Everything that is known is there, once, under its name."""
+    content = Content({"a": 1}, [{"b": 2}], False, (FunctionCall("f", "{}"), FunctionCall("g")))
+    call = payload(
+        scope=Scope(request_properties={"k": "v"}, use_case_name="u", use_case_properties={"p": None}, user_id="ada", limit_ids=("l",)),
+        provider_uri="https://api.openai.com/v1/",
+        first_token_ms=3,
+        first_completion_token_ms=4,
+        request_headers=(("x-a", "1"),),
+        response_headers=(("x-b", "2"),),
+        content=Said(content),
+        service_tier="flex",
+        properties={"system.x": "y"},
+    )
+    packet = to_packet(None, call, PacketRules())
+    assert packet is not None
+    body = dict(packet.body)
+    assert json.loads(body.pop("provider_request_json")) == {"a": 1}
+    assert json.loads(body.pop("provider_response_json")) == {"b": 2}
+    assert {key: body[key] for key in body if key not in body_of(payload())} == {
+        "provider_uri": "https://api.openai.com/v1/",
+        "time_to_first_token_ms": 3,
+        "time_to_first_completion_token_ms": 4,
+        "provider_request_headers": [{"name": "x-a", "value": "1"}],
+        "provider_response_headers": [{"name": "x-b", "value": "2"}],
+        "provider_response_function_calls": [{"name": "f", "arguments": "{}"}, {"name": "g"}],
+        "properties": {"k": "v", "system.x": "y", "payi_otel.service_tier": "flex"},
+        "use_case_properties": {"p": None},
+    }
+    assert packet.scope_fields() == {"limit_ids": ["l"], "use_case_name": "u", "user_id": "ada"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "estimated"),
+    [
+        ({"usage": USAGE}, False),
+        ({"usage": None}, True),
+        ({"usage": None, "http_status": 400}, False),
+        ({"usage": None, "http_status": None}, False),
+        ({"usage": None, "http_status": None, "end_reason": "cancelled"}, False),
+        ({"usage": None, "http_status": None, "end_reason": "error", "failure": ("E", "")}, False),
+        ({"usage": None, "http_status": None, "end_reason": "error", "failure": ("E", ""), "first_token_ms": 1}, True),
+        ({"usage": None, "end_reason": "closed", "first_token_ms": 1}, True),
+        ({"usage": None, "failure": ("server_error", "")}, False),
+        ({"usage": None, "failure": ("server_error", ""), "first_completion_token_ms": 1}, True),
+    ],
+)
+def test_when_units_are_estimated(changes: dict[str, Any], *, estimated: bool) -> None:
+    """Only where the provider had begun to answer and gave no usage."""
+    said = Said(Content(None, [], False, estimated_tokens=(3, 2) if estimated else None))
+    body = body_of(payload(content=said, **changes))
+    assert said.asked == (False, estimated)
+    if estimated:
+        assert body["units"] == {"text": {"input": 3, "output": 2}}
+        assert body["properties"]["payi_otel.usage_estimated"] == "input,output"
+
+
+def test_bad_content_costs_the_bodies_only(caplog: pytest.LogCaptureFixture) -> None:
+    """One odd answer must not lose its bill; the fault's own text is not logged, for it may quote the answer."""
+    with caplog.at_level(logging.WARNING):
+        assert body_of(payload(content=Said(ValueError("a secret")))) == body_of(payload())
+    assert [record.getMessage() for record in caplog.records] == [
+        "the bodies of a call could not be read (ValueError): its packet goes without them"
+    ]
+
+
+@pytest.mark.parametrize("said", ["plain", "stream of one", "empty stream", "nothing"])
+def test_form_of_the_answer(said: str) -> None:
+    """A plain answer is a text, a stream a list of them, whatever their number."""
+    content = {
+        "plain": Content(None, [{"a": 1}], False),
+        "stream of one": Content(None, [{"a": 1}], True),
+        "empty stream": Content(None, [], True),
+        "nothing": Content(None, [None], False),
+    }[said]
+    expected: Any = {"plain": '{"a":1}', "stream of one": ['{"a":1}'], "empty stream": None, "nothing": "null"}[said]
+    assert body_of(payload(content=Said(content))).get("provider_response_json") == expected
+
+
+deep: Any = []
+for _ in range(5000):
+    deep = [deep]
+circle: list[Any] = []
+circle.append(circle)
+ODD: list[tuple[Any, str | None]] = [
+    (float("nan"), "null"),
+    ({1: "a", None: "b", 2.5: "c"}, '{"1":"a","null":"b","2.5":"c"}'),
+    (2**70, f'"{2**70}"'),
+    ([10**5000], '["<int>"]'),
+    ({"circle": circle}, None),
+    ([2**70, float("nan"), float("inf"), -float("inf")], f'["{2**70}",null,null,null]'),
+    ("\ud800 lone", None),
+    ({"\udfff": ["\ud800", float("nan")]}, None),
+    (b"bytes", '"<bytes>"'),
+    ({1, 2}, '"<set>"'),
+    (object(), '"<object>"'),
+    ({("a", "b"): 1}, None),
+    ([2**70, {("a", "b"): {1}}], None),
+    (deep, None),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), ODD)
+def test_every_value_becomes_json(value: Any, text: str | None) -> None:
+    """What no JSON can hold becomes something that it can, strictly."""
+
+    def refuse(name: str) -> Any:
+        raise AssertionError(name)
+
+    made = to_text(value)
+    assert made.encode()
+    assert isinstance(json.loads(made, parse_constant=refuse), object)
+    assert text is None or made.replace(" ", "") == text.replace(" ", "")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(), max_size=3) | st.integers(), inner, max_size=3)
+        ),
+    )
+)
+def test_any_value_becomes_json(value: Any) -> None:
+    """For everything Python can nest."""
+
+    def refuse(name: str) -> Any:
+        raise AssertionError(name)
+
+    made = to_text(value)
+    json.loads(made.encode(), parse_constant=refuse)
+
+
+def test_numbers_are_bounded() -> None:
+    """Pay-i refuses a packet for one number beyond 32 bits, or below zero."""
+    usage = Usage({"text": Units(10**12, -5)}, 10**12, -5)
+    body = body_of(payload(usage=usage, latency_ms=-3))
+    assert body["units"] == {"text": {"input": 2**31 - 1, "output": 0}}
+    assert body["end_to_end_latency_ms"] == 0
+
+
+def test_late_tokens_are_bounded() -> None:
+    """A stream left open for a month, too."""
+    body = body_of(payload(latency_ms=10**11, first_token_ms=10**11, first_completion_token_ms=10**11))
+    names = ("end_to_end_latency_ms", "time_to_first_token_ms", "time_to_first_completion_token_ms")
+    assert [body[name] for name in names] == [2**31 - 1] * 3
+
+
+@pytest.mark.parametrize("response_id", [None, ""])
+def test_missing_id_is_made(response_id: str | None) -> None:
+    """A packet without an id could not be told from its resend."""
+    assert re.fullmatch(r"payi_[0-9a-f-]{36}", body_of(payload(response_id=response_id))["provider_response_id"])
+
+
+@pytest.mark.parametrize("way", ["rules", "scope"])
+def test_silence_is_one_switch(way: str) -> None:
+    """Nothing of the content is left, and the flag says so; the scope's word counts more than the rules'."""
+    content = Content({"a": "canary"}, [{"b": "canary"}], False, (FunctionCall("f", "canary"),))
+    call = payload(
+        scope=Scope(log_prompt_and_response=False if way == "scope" else None),
+        content=Said(content),
+        http_status=None,
+        failure=("E", "canary"),
+        error_body="canary",
+        request_headers=(("x-note", "canary"),),
+        response_headers=(("x-note", "canary"), ("X-Request-Id", "req_1")),
+        stack=((test_silence_is_one_switch.__code__, test_silence_is_one_switch.__code__.co_firstlineno + 1),),
+    )
+    packet = to_packet(None, call, PacketRules(log_prompt_and_response=way == "scope"))
+    assert packet is not None
+    assert packet.logging_disabled
+    assert "canary" not in repr(packet)
+    assert packet.body["provider_response_headers"] == [{"name": "X-Request-Id", "value": "req_1"}]
+    loud = to_packet(None, payload(scope=Scope(log_prompt_and_response=True)), PacketRules(log_prompt_and_response=False))
+    assert loud is not None
+    assert not loud.logging_disabled
+
+
+def test_stack_names_the_lines_outermost_first() -> None:
+    """With their source, or without."""
+    code = test_stack_names_the_lines_outermost_first.__code__
+    call = payload(stack=((code, code.co_firstlineno), (code, 10**6)))
+    name = f'File "{code.co_filename}", line '
+    first, second = stack_lines(call, source=True)
+    assert first.startswith(name + str(code.co_firstlineno))
+    assert first.endswith("def test_stack_names_the_lines_outermost_first() -> None:")
+    assert second == f"{name}{10**6}, in {code.co_name}"
+    assert "\n" not in "".join(stack_lines(call, source=False))
+
+
+# ---- spans without their payload
+
+
+def span(**attributes: Any) -> Any:
+    """An ended span of ours that came through another pipeline."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    one = provider.get_tracer("payi_otel.instrumentors.openai").start_span("chat", start_time=START_NS)
+    one.set_attributes(attributes)
+    one.end(START_NS + 7_000_000)
+    return one
+
+
+COPIED = {
+    "payi.category": "system.openai",
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "gen_ai.response.id": "chatcmpl-1",
+    "gen_ai.usage.input_tokens": 100,
+    "gen_ai.usage.output_tokens": 50,
+    "gen_ai.usage.cache_read.input_tokens": 40,
+    "gen_ai.usage.cache_write.input_tokens": 10,
+    "gen_ai.usage.reasoning.output_tokens": 30,
+}
+
+
+def test_packet_of_a_copied_span() -> None:
+    """The attributes alone are enough for the bill."""
+    packet = to_packet(span(**COPIED), None, PacketRules())
+    assert packet is not None
+    assert packet.module == ""  # the SDK's version is not on the span, and half a name is refused
+    assert dict(packet.body) == {
+        "category": "system.openai",
+        "resource": "gpt-4o-mini",
+        "units": {
+            "text": {"input": 50, "output": 20},
+            "text_cache_read": {"input": 40, "output": 0},
+            "text_cache_write": {"input": 10, "output": 0},
+            "reasoning": {"input": 0, "output": 30},
+        },
+        "event_timestamp": "2023-11-14T22:13:20.123457+00:00",
+        "end_to_end_latency_ms": 7,
+        "http_status_code": 200,
+        "provider_response_id": "chatcmpl-1",
+    }
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 5},
+        {**COPIED, "gen_ai.operation.name": "fetch_response"},
+        {"payi.category": "system.openai", "gen_ai.operation.name": "chat", "openai.response.background": True},
+    ],
+)
+def test_spans_that_are_no_bill(attributes: dict[str, Any]) -> None:
+    """Others' spans, fetches, and background responses that are billed by their fetch."""
+    assert to_packet(span(**attributes), None, PacketRules()) is None
+    assert to_packet(None, None, PacketRules()) is None
+
+
+def test_usage_of_attributes_never_goes_negative() -> None:
+    """Parts beyond their total leave nothing, and not less."""
+    usage = usage_of_attributes({"gen_ai.usage.input_tokens": 5, "gen_ai.usage.cache_read.input_tokens": 9})
+    assert usage is not None
+    assert usage.units["text"] == Units(0, 0)
