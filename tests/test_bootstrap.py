@@ -1,0 +1,332 @@
+"""`payi_instrument()` and the four functions beside it: what they take, refuse, leave alone, and do before, after and in a fork."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import payi_otel
+from payi_otel.delivery.stats import Stats
+from payi_otel.errors import ConfigurationError
+from payi_otel.testing import IngestServer
+
+sys.path.insert(0, str(Path(__file__).parent / "openai"))
+from openai_shapes import completion
+from provider_server import ProviderServer, Reply
+
+openai = pytest.importorskip("openai")
+CALL: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi."}]}
+
+
+@pytest.fixture(autouse=True)
+def undone() -> Iterator[None]:
+    """What a test instrumented is taken away."""
+    yield
+    payi_otel.shutdown(5)
+
+
+@pytest.fixture
+def ingest() -> Iterator[IngestServer]:
+    """A strict Pay-i."""
+    with IngestServer() as server:
+        yield server
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderServer]:
+    """A scripted provider."""
+    server = ProviderServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(provider: ProviderServer) -> Iterator[Any]:
+    """A real `openai.OpenAI`."""
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0) as one:
+        yield one
+
+
+def ours(ingest: IngestServer) -> Any:
+    """Our own client for it."""
+    return payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
+
+
+def test_arguments_are_keyword_only_and_as_documented() -> None:
+    """The names, their order and their defaults are a promise."""
+    parameters = inspect.signature(payi_otel.payi_instrument).parameters.values()
+    assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {parameter.name: parameter.default for parameter in parameters} == {
+        "payi": None,
+        "instruments": None,
+        "log_prompt_and_response": True,
+        "config": None,
+        "logger": None,
+    }
+
+
+def test_before_anything_all_is_quiet() -> None:
+    """The functions may be called in any order by anyone."""
+    assert payi_otel.flush(0.1) is True
+    assert payi_otel.instrumented() == ()
+    payi_otel.shutdown()
+
+
+def test_second_call_changes_nothing(ingest: IngestServer, provider: Any, client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The first one counts; the second leaves a debug line, even where its arguments are wrong."""
+    payi_otel.payi_instrument(payi=ours(ingest), config={"use_case_name": "first"})
+    with caplog.at_level(logging.DEBUG, "payi.instrument"):
+        payi_otel.payi_instrument(config={"use_case_name": "second", "no_such": 1})  # type: ignore[typeddict-unknown-key]
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("DEBUG", "payi_instrument() was called before: nothing is changed")]
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert [packet["headers"]["xproxy-usecase-name"] for packet in ingest.packets] == ["first"]
+
+
+def test_default_use_case_is_the_calling_file(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """Named after this very file, with an id of its own."""
+    payi_otel.payi_instrument(payi=ours(ingest))
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    headers = ingest.packets[0]["headers"]
+    assert headers["xproxy-usecase-name"] == "test_bootstrap"
+    assert re.fullmatch(r"[0-9a-f-]{36}", headers["xproxy-usecase-id"])
+
+
+def test_config_is_not_changed_and_not_shared(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """Neither do we write into the user's dictionary nor do his later changes reach us."""
+    config: Any = {"limit_ids": ["a"], "request_properties": {"k": "v"}, "openai_config": {"model_mappings": []}, "user_id": "ada"}
+    before = copy.deepcopy(config)
+    payi_otel.payi_instrument(payi=ours(ingest), config=config)
+    assert config == before
+    config["limit_ids"].append("b")
+    config["request_properties"]["k"] = "changed"
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    packet = ingest.packets[0]
+    assert packet["headers"]["xproxy-limit-ids"] == "a"
+    assert packet["body"]["properties"]["k"] == "v"
+
+
+def test_missing_key_is_one_clear_error() -> None:
+    """It names the variable and the argument, and nothing is left half done."""
+    with pytest.raises(ConfigurationError, match="PAYI_API_KEY") as caught:
+        payi_otel.payi_instrument()
+    assert "\n" not in str(caught.value)
+    assert payi_otel.instrumented() == ()
+
+
+def test_wrong_settings_leave_nothing_behind(ingest: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+    """All problems in one error; the next, right call takes effect, and the logger is as it was."""
+    logger, target = logging.getLogger("payi.instrument"), logging.getLogger("mine.wrong")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    with pytest.raises(ConfigurationError) as caught:
+        payi_otel.payi_instrument(
+            payi=ours(ingest),
+            logger=target,
+            config={"ingest_retry": {"queue_interval": 0}, "proxyy": True},  # type: ignore[typeddict-unknown-key]
+        )
+    assert "queue_interval" in str(caught.value)
+    assert "proxyy" in str(caught.value)
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+    payi_otel.payi_instrument(payi=ours(ingest))
+    assert [one.name for one in payi_otel.instrumented()] == ["payi_openai"]
+
+
+def test_offline_needs_no_key(tmp_path: Path, provider: Any, client: Any) -> None:
+    """Nor is anything sent where a client is given."""
+    path = tmp_path / "packets.json"
+    payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": str(path)}, "use_case_name": "offline"})
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    (record,) = json.loads(path.read_text())
+    assert record["units"] == {"text": {"input": 12, "output": 5}}
+    assert record["use_case_name"] == "offline"
+
+
+def test_offline_sends_nothing(tmp_path: Path, ingest: IngestServer, provider: Any, client: Any) -> None:
+    """A client that is given as well is not used."""
+    path = tmp_path / "packets.json"
+    payi_otel.payi_instrument(payi=ours(ingest), config={"offline_instrumentation": {"file_name": str(path)}})
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    payi_otel.shutdown(5)
+    assert ingest.requests == []
+    assert len(json.loads(path.read_text())) == 1
+
+
+def test_unwritable_file_is_an_error_at_the_call(tmp_path: Path) -> None:
+    """Not at the exit, when the packets are lost."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError):
+        payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": str(tmp_path / "file" / "packets.json")}})
+    assert payi_otel.instrumented() == ()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "list", "ours in a list", "environment"])
+def test_clients_of_all_kinds(ingest: IngestServer, provider: Any, client: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published SDK's clients, ours, lists of them, or none."""
+    if kind == "environment":
+        monkeypatch.setenv("PAYI_API_KEY", ingest.api_key)
+        monkeypatch.setenv("PAYI_BASE_URL", ingest.url)
+        chosen: Any = None
+    elif kind == "ours in a list":
+        chosen = [ours(ingest)]
+    else:
+        sdk = pytest.importorskip("payi")
+        made = {"sync": sdk.Payi, "async": sdk.AsyncPayi, "list": sdk.Payi}[kind](api_key=ingest.api_key, base_url=ingest.url)
+        chosen = [made, sdk.AsyncPayi(api_key=ingest.api_key, base_url=ingest.url)] if kind == "list" else made
+    payi_otel.payi_instrument(payi=chosen)
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert len(ingest.packets) == 1
+
+
+class Kept(logging.Handler):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a line."""
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture(params=["mine.own", "payi.instrument.mine", "payi.instrument"])
+def logger(request: pytest.FixtureRequest) -> Iterator[tuple[logging.Logger, list[str]]]:
+    """A logger of the user's: his own, one below ours, or ours itself."""
+    one, handler = logging.getLogger(request.param), Kept()
+    before = one.level
+    one.setLevel(logging.INFO)
+    one.addHandler(handler)
+    yield one, handler.lines
+    one.removeHandler(handler)
+    one.setLevel(before)
+
+
+def test_custom_logger_gets_every_line_once(
+    ingest: IngestServer, provider: Any, client: Any, logger: tuple[logging.Logger, list[str]]
+) -> None:
+    """From the first line on, those about the settings too, and none after the shutdown."""
+    one, lines = logger
+    mapping = [{"model": "m", "price_as_resource": "r"}]
+    config: Any = {"azure_openai_config": {"model_mappings": mapping}, "proxy": True}
+    payi_otel.payi_instrument(payi=ours(ingest), config=config, logger=one)
+    provider.script(Reply(completion(usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 3})))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    topics = ("deprecated", "without effect", "does not add up")
+    assert [[topic for topic in topics if topic in line] for line in lines] == [[topic] for topic in topics]
+    payi_otel.shutdown(5)
+    count = len(lines)
+    payi_otel.payi_instrument(payi=ours(ingest))
+    assert len(lines) == count
+
+
+def test_account_goes_on_being_told(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """What became of the packets is known during the run and after the shutdown."""
+    payi_otel.payi_instrument(payi=ours(ingest))
+    assert payi_otel.stats() == Stats()
+    provider.script(Reply(completion()), Reply(completion(id="chatcmpl-2")))
+    client.chat.completions.create(**CALL)
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    running = payi_otel.stats()
+    payi_otel.shutdown(5)
+    assert (running.created, running.delivered) == (2, 2)
+    assert payi_otel.stats() == running
+    payi_otel.payi_instrument(payi=ours(ingest))
+    assert payi_otel.stats() == Stats()
+
+
+def test_what_is_instrumented_is_told(ingest: IngestServer) -> None:
+    """SDK, version and methods; nothing any more after the shutdown, and the SDK is as it was."""
+    plain = openai.resources.chat.completions.Completions.__dict__["create"]
+    payi_otel.payi_instrument(payi=ours(ingest))
+    (one,) = payi_otel.instrumented()
+    assert (one.name, one.distribution, one.version) == ("payi_openai", "openai", openai.__version__)
+    assert "openai.resources.chat.completions.Completions.create" in one.wrapped
+    payi_otel.shutdown(5)
+    assert payi_otel.instrumented() == ()
+    assert openai.resources.chat.completions.Completions.__dict__["create"] is plain
+
+
+def test_unwanted_sdk_is_left_alone(ingest: IngestServer) -> None:
+    """`instruments` without any category of the SDK's clients wraps none of it."""
+    payi_otel.payi_instrument(payi=ours(ingest), instruments={payi_otel.PayiCategories.anthropic})
+    assert payi_otel.instrumented() == ()
+
+
+def test_calls_after_shutdown_go_through_unrecorded(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """A bound method that an SDK caches outlives us, and calls on."""
+    payi_otel.payi_instrument(payi=ours(ingest))
+    create = client.chat.completions.create
+    provider.script(Reply(completion()), Reply(completion()))
+    payi_otel.shutdown(5)
+    create(**CALL)
+    client.chat.completions.create(**CALL)
+    assert ingest.requests == []
+
+
+def test_outside_a_scope_nothing_is_tracked(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """With `global_instrumentation` off a call goes through untouched, but for our headers."""
+    payi_otel.payi_instrument(payi=ours(ingest), config={"global_instrumentation": False})
+    provider.script(Reply(completion()), Reply(completion(id="chatcmpl-2")))
+    client.chat.completions.create(**CALL, extra_headers={"xProxy-User-ID": "ada"})
+    with payi_otel.track_context(use_case_name="inside"):
+        client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert [packet["headers"]["xproxy-usecase-name"] for packet in ingest.packets] == ["inside"]
+    assert not [name for name in provider.requests[0]["headers"] if name.startswith("xproxy-")]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forked_child_delivers_its_own(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """A child's call arrives once, and nothing of the parent's arrives twice."""
+    payi_otel.payi_instrument(payi=ours(ingest))
+    provider.script(*(Reply(completion(id=name)) for name in ("parent-1", "child", "parent-2")))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    child = os.fork()
+    if child == 0:  # nothing of pytest may run here
+        code = 1
+        try:
+            with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0) as own:
+                own.chat.completions.create(**CALL)
+            code = 0 if payi_otel.flush(10) and payi_otel.stats().delivered == 1 else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert [packet["body"]["provider_response_id"] for packet in ingest.packets] == ["parent-1", "child", "parent-2"]
+    assert len(ingest.requests) == 3
+
+
+@given(payi=st.one_of(st.integers(), st.text(), st.just([]), st.just(object()), st.dictionaries(st.text(), st.text(), max_size=1)))
+def test_wrong_clients_are_refused_at_the_call(payi: Any) -> None:
+    """What is no client of Pay-i's is said at once."""
+    with pytest.raises(ConfigurationError):
+        payi_otel.payi_instrument(payi=payi)
+    assert payi_otel.instrumented() == ()
