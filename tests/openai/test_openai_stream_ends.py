@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from openai_shapes import chat_events, chunk
+from openai_shapes import chat_events
 from provider_server import Reply
 from stream_packets import ESTIMATED, REQUEST, readable, stream_packet
 
@@ -482,23 +482,6 @@ async def test_an_async_stream_read_by_another_task_is_its_makers(instrument: An
     await asyncio.create_task(read())
     (packet,) = packets()
     assert packet["scope"]["xproxy-user-id"] == "maker"
-
-
-def test_running_usage_counts_its_last_value(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
-    """Some servers send totals so far with every chunk: they are neither summed nor the end of the stream, and nothing is hidden."""
-    totals = [{"prompt_tokens": 12, "completion_tokens": number, "total_tokens": 12 + number} for number in range(1, 4)]
-    events = [chunk(word, usage=total) for word, total in zip("abc", totals, strict=True)]
-    events.append(chunk(finish="stop", usage={"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}))
-    instrument()
-    provider.script(Reply(events=events), Reply(events=[{**event, "id": "chatcmpl-2"} for event in events]))
-    assert len(list(client.chat.completions.create(**ASKED))) == 4
-    with client.chat.completions.create(**ASKED) as stream:
-        next(stream)
-        next(stream)
-    whole, left = sorted((readable(packet) for packet in packets(2)), key=lambda packet: packet["body"]["provider_response_id"])
-    assert whole == stream_packet(events, units={"text": {"input": 12, "output": 4}})
-    assert left["body"]["units"] == {"text": {"input": 12, "output": 2}}
-    assert left["body"]["properties"] == {"payi_otel.end_reason": "closed"}
 
 
 EXITING = """
