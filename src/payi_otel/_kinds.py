@@ -64,7 +64,9 @@ def _check_bool(value: Any, place: str, problems: Problems) -> Any:
 BOOL: Final = Kind("bool", _check_bool, _read_bool)
 
 
-def _number(name: str, types: tuple[type[int] | type[float], ...], make: Callable[[Any], Any], allowed: str, fits: Callable[[Any], bool]) -> Kind:
+def _number(
+    name: str, types: tuple[type[int] | type[float], ...], make: Callable[[Any], Any], allowed: str, fits: Callable[[Any], bool]
+) -> Kind:
     """A number; a bool is none, and neither is NaN."""
     article = f"{'an' if name == 'int' else 'a'} {name}"
 

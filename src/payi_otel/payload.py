@@ -39,6 +39,8 @@ class Content:
     function_calls: Sequence[FunctionCall] = ()
     estimated_tokens: tuple[int, int] | None = None
     """(input, output), only where `estimate` was asked for."""
+    usage: Usage | None = None
+    """The provider's own, where it had come although the caller left before it."""
 
 
 class ContentReader(Protocol):

@@ -27,6 +27,8 @@ class Reply:
     """Ends a stream with `data: [DONE]`."""
     cut_after: int | None = None
     """Resets the connection after so many events."""
+    held: bool = False
+    """The last of `events` is held back until the server closes: the caller has left by then."""
     gate: threading.Event | None = None
     """A stream waits for it before its last event; a plain answer before it is sent."""
     head_first: bool = False
@@ -53,6 +55,7 @@ class ProviderServer:
         self._by_path: dict[str, Reply | Callable[[int], Reply]] = {}
         self._answered = 0
         self._lock = threading.Lock()
+        self.left = threading.Event()
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.provider = self
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -79,6 +82,7 @@ class ProviderServer:
 
     def close(self) -> None:
         """Stops it."""
+        self.left.set()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(5)
@@ -153,6 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if reply.gate is not None and number == len(events) - 1:
                 reply.gate.wait(10)
+            if reply.held and number == len(reply.events or ()) - 1:
+                self.server.provider.left.wait(10)
             data = event.encode()
             if packed is not None:
                 data = packed.compress(data) + packed.flush(zlib.Z_SYNC_FLUSH if number < len(events) - 1 else zlib.Z_FINISH)

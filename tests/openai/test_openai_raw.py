@@ -254,7 +254,7 @@ def test_bytes_before_a_cut_all_reach_the_caller(size: int | None, instrument: A
 def test_lines_left_early_are_closed(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """Leaving the block ends the call with what was read."""
     instrument()
-    provider.script(Reply(events=EVENTS, piece=40))
+    provider.script(Reply(events=EVENTS, piece=40, held=True))
     with client.chat.completions.with_streaming_response.create(**STREAMED) as raw:
         for line in raw.iter_lines():
             if "Hello" in line:
@@ -332,7 +332,7 @@ async def test_an_async_streaming_response_of_a_stream_parses(instrument: Any, a
 def test_a_stream_parsed_from_a_raw_response_and_left_is_closed(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """Leaving the response's block closes the stream."""
     instrument()
-    provider.script(Reply(events=EVENTS))
+    provider.script(Reply(events=EVENTS, held=True))
     with client.chat.completions.with_streaming_response.create(**STREAMED) as raw:
         next(raw.parse())
     (packet,) = packets()

@@ -150,7 +150,7 @@ async def test_async_stream_helper_left_early_is_billed_by_estimate(
 ) -> None:
     """A manager that is left before the final event is one packet, which says that its units are estimated."""
     instrument()
-    provider.script(Reply(events=events(), done=False))
+    provider.script(Reply(events=events(), done=False, held=True))
     async with async_client.responses.stream(**REQUEST) as stream:
         async for event in stream:
             if event.type == "response.output_text.delta":
@@ -265,7 +265,7 @@ def test_error_event_at_once_costs_nothing(instrument: Any, client: Any, provide
 def test_closed_stream_is_estimated_by_what_came(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """The caller left: no usage came, the units are an estimate and say so."""
     instrument()
-    provider.script(Reply(events=events(), done=False))
+    provider.script(Reply(events=events(), done=False, held=True))
     stream = client.responses.create(**REQUEST, stream=True)
     next(event for event in stream if event.type == "response.output_text.delta")
     stream.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from openai_shapes import chat_events
-from provider_server import Reply
+from provider_server import Reply, sse
 from stream_packets import ESTIMATED, REQUEST, readable, stream_packet
 
 import payi_otel
@@ -152,7 +152,7 @@ def test_each_end_makes_one_packet_that_says_how(
 ) -> None:
     """Sync: read, left, closed, interrupted, dropped or never read."""
     instrument()
-    provider.script(Reply(events=EVENTS))
+    provider.script(Reply(events=EVENTS, held="properties" in expected["body"]))
     leave(client.chat.completions.create(**ASKED))
     collected()
     (packet,) = packets()
@@ -262,12 +262,28 @@ async def test_each_async_end_makes_one_packet_that_says_how(
 ) -> None:
     """Async: read, left, closed, cancelled, dropped or never read."""
     instrument()
-    provider.script(Reply(events=EVENTS))
+    provider.script(Reply(events=EVENTS, held="properties" in expected["body"]))
     await leave(await async_client.chat.completions.create(**ASKED))
     collected()
     await asyncio.sleep(0)  # the loop closes async generators that were collected
     (packet,) = packets()
     assert readable(packet) == expected
+
+
+@pytest.mark.parametrize("way", ["stream", "bytes"])
+def test_usage_that_had_come_when_the_caller_left_is_exact(way: str, instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """Many leave with the finish reason; where the usage came in the same packet of the network, it is not estimated."""
+    instrument()
+    provider.script(Reply(events=[*EVENTS[:-2], sse(EVENTS[-2]) + sse(EVENTS[-1])]))
+    if way == "stream":
+        closed_after_finish(client.chat.completions.create(**ASKED))
+    else:
+        with client.chat.completions.with_streaming_response.create(**ASKED) as raw:
+            next(line for line in raw.iter_lines() if '"finish_reason": "stop"' in line)
+    (packet,) = packets()
+    packet = readable(packet)
+    taken = EVENTS[:-1] if way == "stream" else EVENTS
+    assert packet == stream_packet(taken, reason="closed" if way == "stream" else None)
 
 
 def test_an_error_in_the_stream_is_the_sdks_own_and_makes_a_299(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
@@ -389,7 +405,7 @@ def test_an_interrupt_while_reading_passes_through_and_ends_the_stream(
 ) -> None:
     """Control-C strikes in the SDK's own iterator."""
     instrument()
-    provider.script(Reply(events=EVENTS))
+    provider.script(Reply(events=EVENTS, held=True))
     with openai.OpenAI(api_key="sk", base_url=provider.url + "/v1") as client:
         stream = client.chat.completions.create(**ASKED)
         next(stream)

@@ -96,7 +96,7 @@ async def test_the_async_helper_is_counted_once(instrument: Any, async_client: A
 def test_a_helper_left_early_is_closed(left: str, instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """The helper closes the HTTP response, not the stream."""
     instrument()
-    provider.script(Reply(events=EVENTS))
+    provider.script(Reply(events=EVENTS, held=True))
     owner = client.chat.completions if hasattr(client.chat.completions, "stream") else client.beta.chat.completions
     with owner.stream(**REQUEST) as stream:
         if left == "after one event":

@@ -50,6 +50,7 @@ class SseSieve:
 
     def pass_on(self, piece: bytes) -> bytes:
         """Where an event may have to be hidden, whole events pass."""
+        self._tap.keep(piece)
         buffer, start = self._buffer, 0
         buffer += piece
         shown: list[bytes] = []
@@ -70,14 +71,27 @@ class SseSieve:
         return b"" if rest and self._take(rest) else rest
 
     def _take(self, event: bytes) -> bool:
-        data = b"\n".join([line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")])
-        if not data.startswith(b"{"):
-            return False
-        try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return False
-        return self._tap.note(value)
+        value = _value_of(event)
+        return value is not None and self._tap.note(value)
+
+
+def read_events(data: bytes) -> Iterator[dict[str, Any]]:
+    """The JSON objects of recorded server-sent events, one an event."""
+    for event in _EVENT_END.split(data):
+        value = _value_of(event)
+        if value is not None:
+            yield value
+
+
+def _value_of(event: bytes) -> dict[str, Any] | None:
+    data = b"\n".join([line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")])
+    if not data.startswith(b"{"):
+        return None
+    try:
+        value: dict[str, Any] = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value
 
 
 class BodySieve:
@@ -103,12 +117,12 @@ class BodyReader:
 
     def __init__(self, read_answer: Callable[[Any], Answer], content: Callable[[Invocation, bytes], ContentReader]) -> None:
         self._read_answer, self._content = read_answer, content
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """Keeps one piece."""
-        self._pieces.append(event)
+        self.pieces.append(event)
         return False
 
     def is_complete(self) -> bool:
@@ -122,11 +136,11 @@ class BodyReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the body."""
-        return self._content(invocation, b"".join(self._pieces))
+        return self._content(invocation, b"".join(self.pieces))
 
     def _value(self) -> Any:
         try:
-            return orjson.loads(b"".join(self._pieces))
+            return orjson.loads(b"".join(self.pieces))
         except orjson.JSONDecodeError:
             return None
 
@@ -223,28 +237,44 @@ async def _read_async(inner: Any, tap: Tap, passage: _Passage) -> AsyncIterator[
         yield shown
 
 
+def _record(inner: Any, tap: Tap) -> Iterator[bytes]:
+    """What the SDK's stream reads: its bytes are the record, and its events need not be kept."""
+    for piece in inner:
+        tap.keep(piece)
+        yield piece
+
+
+async def _record_async(inner: Any, tap: Tap) -> AsyncIterator[bytes]:
+    async for piece in inner:
+        tap.keep(piece)
+        yield piece
+
+
 reader_codes.update((_read.__code__, _read_async.__code__))
 
 
 class _ReadHook(ResponseHook):
     """Replaces `iter_bytes` or `iter_raw`, of which the first calls the second, and an SDK's stream the first."""
 
-    def __init__(self, response: Any, name: str, tap: Tap, sieve: Sieve, read: Callable[..., Any]) -> None:
+    def __init__(
+        self, response: Any, name: str, tap: Tap, sieve: Sieve, read: Callable[..., Any], record: Callable[..., Any] | None = None
+    ) -> None:
         super().__init__(response, name, tap)
-        self._sieve, self._read = sieve, read
+        self._sieve, self._read, self._record = sieve, read, record
 
     def __call__(self, chunk_size: int | None = None) -> Any:
         tap, sieve = self._tap, self._sieve
         if tap.reading or not tap.is_open:
-            return self.original(chunk_size)
+            inner = self.original(chunk_size)
+            return self._record(inner, tap) if tap.reading and self._record is not None else inner
         own_size = chunk_size if sieve.withholds else None
         return self._read(self.original(None if sieve.withholds else chunk_size), tap, _Passage(sieve, own_size))
 
 
 def tap_response(response: Any, tap: Tap, sieve: Sieve, *, is_async: bool) -> None:
     """Instruments an HTTP response in place."""
-    prefix, read = ("a", _read_async) if is_async else ("", _read)
-    _ReadHook(response, prefix + "iter_bytes", tap, sieve, read)
+    prefix, read, record = ("a", _read_async, _record_async) if is_async else ("", _read, _record)
+    _ReadHook(response, prefix + "iter_bytes", tap, sieve, read, record)
     if response.headers.get("content-encoding") in (None, "identity"):  # else these bytes can be neither read nor left out
         _ReadHook(response, prefix + "iter_raw", tap, sieve, read)
     hook_close(response, tap, is_async=is_async)

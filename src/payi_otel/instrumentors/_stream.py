@@ -26,6 +26,8 @@ class StreamReader(Protocol):
 
     output_seen: bool
     """True once an event carried output of the model's own (text, a tool call, a refusal), reasoning not counted."""
+    pieces: list[bytes]
+    """The bytes beneath the events, where they pass by; an event is kept itself only where they do not."""
 
     def take(self, event: Any) -> bool:
         """Notes one event; True when it is to be hidden from the caller. Constant work, no copy."""
@@ -125,6 +127,12 @@ class Tap:
                 log_fault("reading a stream event", fault)
             return False
         return hide
+
+    def keep(self, piece: bytes) -> None:
+        """Keeps bytes of the stream for the worker."""
+        reader = self._reader
+        if reader is not None:
+            reader.pieces.append(piece)
 
     def end(self, reason: EndReason, error: BaseException | None = None) -> Ticket | None:
         """Ends the call; safe to call again. Never raises into the caller's stream."""

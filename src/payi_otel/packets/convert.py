@@ -148,7 +148,7 @@ def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bo
 
 
 def _units(payload: Payload, content: Content | None) -> tuple[Mapping[str, Units], dict[str, str]]:
-    usage = payload.usage
+    usage = payload.usage or (content.usage if content is not None else None)
     if usage is not None:
         if usage.mismatch is None:
             return usage.units, {}

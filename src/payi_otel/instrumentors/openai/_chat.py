@@ -10,7 +10,7 @@ import orjson
 
 from payi_otel import semconv
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
-from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.instrumentors.openai._content import OpenAIContent, RecordedEvents
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import get, read_usage
 from payi_otel.payload import ContentReader
@@ -166,20 +166,27 @@ def _has_iterator(messages: Any) -> bool:
 class ChatStreamReader:
     """Takes `ChatCompletionChunk`s. The last usage wins: some servers send a running total on every chunk."""
 
-    __slots__ = ("_choices", "_chunks", "_error", "_hide_usage", "_last", "_reasons", "_usage", "output_seen")
+    __slots__ = ("_choices", "_error", "_first", "_hide_usage", "_kept", "_last", "_reasons", "_taken", "_usage", "output_seen", "pieces")
 
     def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
         self._hide_usage, self._choices = hide_usage, choices
         self._error: Any = None
-        self._chunks: list[Any] = []
         self._usage: Any = None
+        self._first: Any = None
         self._last: Any = None
         self._reasons: dict[int, str] = {}
+        self._taken = 0
+        self._kept: list[Any] = []
+        self.pieces: list[bytes] = []
         self.output_seen = False
 
     def take(self, event: Any) -> bool:
-        """Three fields and a reference; the worker reads the rest."""
-        self._chunks.append(event)
+        """Three fields; the worker reads the rest."""
+        self._taken += 1
+        if not self.pieces:
+            self._kept.append(event)
+        if self._first is None:
+            self._first = event
         choices = get(event, "choices")
         usage = get(event, "usage")
         if usage is not None:
@@ -201,11 +208,9 @@ class ChatStreamReader:
 
     def answer(self) -> Answer:
         """Ids and model from the chunks, which all repeat them; usage from the last that had one."""
-        last = self._last if self._last is not None else (self._chunks[-1] if self._chunks else None)
-        reasons = [self._reasons[index] for index in sorted(self._reasons)]
-        answer = _answer(last, self._usage, reasons)
-        if (not answer.response_id or not answer.model) and self._chunks:
-            first = self._chunks[0]
+        first, reasons = self._first, [self._reasons[index] for index in sorted(self._reasons)]
+        answer = _answer(self._last if self._last is not None else first, self._usage, reasons)
+        if (not answer.response_id or not answer.model) and first is not None:
             answer = replace(answer, response_id=get(first, "id") or answer.response_id, model=get(first, "model") or answer.model)
         if self._error is None:
             return answer
@@ -218,7 +223,11 @@ class ChatStreamReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the chunks."""
-        return OpenAIContent(request_body(invocation), self._chunks, streamed=True, restore=restored_options(invocation))
+        events = RecordedEvents(self.pieces, self._taken, self._again) if self.pieces else self._kept
+        return OpenAIContent(request_body(invocation), events, streamed=True, restore=restored_options(invocation))
+
+    def _again(self) -> ChatStreamReader:
+        return ChatStreamReader(hide_usage=False)
 
 
 def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:

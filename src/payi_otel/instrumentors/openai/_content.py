@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from payi_otel.instrumentors._raw import read_events
+from payi_otel.instrumentors._stream import StreamReader
+from payi_otel.packets.units import Usage
 from payi_otel.payload import Content, FunctionCall
 from payi_otel.semconv import NOT_INSTRUMENTED
 
@@ -35,13 +38,31 @@ _NO_TEXT = frozenset({*_INLINE_KEYS, "data", "image_url", "type", "role", "id", 
 """Keys whose values are no tokens of text."""
 
 
+class RecordedEvents:
+    """The bytes of a stream, as they came, and how many of its events were taken by the caller."""
+
+    def __init__(self, pieces: Sequence[bytes], taken: int, new_reader: Callable[[], StreamReader]) -> None:
+        self._pieces, self._taken, self._new_reader = pieces, taken, new_reader
+
+    def read(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
+        """The events that were taken; and the usage, where it had come already when the caller left."""
+        events = list(read_events(b"".join(self._pieces)))
+        usage = None
+        if late_usage and len(events) > self._taken:
+            reader = self._new_reader()
+            for event in events:
+                reader.take(event)
+            usage = reader.answer().usage
+        return events[: self._taken], usage
+
+
 class OpenAIContent:
     """References kept from a call until the worker reads them. `answers` holds bytes, SDK objects or JSON values."""
 
     def __init__(
         self,
         request: bytes | None,
-        answers: Sequence[Any],
+        answers: Sequence[Any] | RecordedEvents,
         *,
         streamed: bool,
         restore: Mapping[str, Any] | None = None,
@@ -52,9 +73,11 @@ class OpenAIContent:
 
     def read(self, *, inline_data: bool, estimate: bool) -> Content:
         """Makes JSON values of it all; `restore` puts back what we changed in the request."""
-        request = self._request_json()
-        answers = [value for answer in self._answers if (value := to_json(answer)) is not None]
-        estimated = estimate_tokens(request, answers) if estimate and self._estimates else None
+        request, answers, usage = self._request_json(), self._answers, None
+        if isinstance(answers, RecordedEvents):
+            answers, usage = answers.read(late_usage=estimate)
+        answers = [value for answer in answers if (value := to_json(answer)) is not None]
+        estimated = estimate_tokens(request, answers) if estimate and self._estimates and usage is None else None
         if not inline_data:
             request = without_inline_data(request)
             answers = [without_inline_data(answer) for answer in answers]
@@ -64,6 +87,7 @@ class OpenAIContent:
             streamed=self._streamed,
             function_calls=tuple(read_function_calls(answers)),
             estimated_tokens=estimated,
+            usage=usage,
         )
 
     def with_request(self, request: bytes | None, *, estimates: bool) -> OpenAIContent:

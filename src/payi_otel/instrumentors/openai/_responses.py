@@ -10,7 +10,7 @@ from typing import Any
 from payi_otel import semconv
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors.openai._background import background
-from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.instrumentors.openai._content import OpenAIContent, RecordedEvents
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import count_of, get, read_usage
 from payi_otel.payload import ContentReader
@@ -113,18 +113,22 @@ def count_web_searches(response: Any) -> int:
 class ResponseStreamReader:
     """Takes `ResponseStreamEvent`s. Usage stands in the final event only."""
 
-    __slots__ = ("_error", "_events", "_final", "_last", "output_seen")
+    __slots__ = ("_error", "_final", "_kept", "_last", "_taken", "output_seen", "pieces")
 
     def __init__(self) -> None:
-        self._events: list[Any] = []
+        self._taken = 0
+        self._kept: list[Any] = []
+        self.pieces: list[bytes] = []
         self._final: Any = None
         self._last: Any = None
         self._error: Any = None
         self.output_seen = False
 
     def take(self, event: Any) -> bool:
-        """A type and a reference."""
-        self._events.append(event)
+        """A type; the worker reads the rest."""
+        self._taken += 1
+        if not self.pieces:
+            self._kept.append(event)
         kind = get(event, "type")
         if kind in _FINAL_EVENTS:
             self._final = get(event, "response")
@@ -154,4 +158,5 @@ class ResponseStreamReader:
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events. What failed before any output cost nothing: it is not estimated."""
         failed = self._error is not None or get(self._final, "status") == "failed"
-        return OpenAIContent(request_body(invocation), self._events, streamed=True, estimates=self.output_seen or not failed)
+        events = RecordedEvents(self.pieces, self._taken, ResponseStreamReader) if self.pieces else self._kept
+        return OpenAIContent(request_body(invocation), events, streamed=True, estimates=self.output_seen or not failed)
