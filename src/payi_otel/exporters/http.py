@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.exporters import _answers, _faults, _wire
@@ -86,6 +87,7 @@ class HttpSink:
         self._exit_by = math.inf
         self._left_to_parent: list[object] = []
         self._reset()
+        bring_through_fork(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -133,6 +135,18 @@ class HttpSink:
         """The child makes its own client. The parent's is kept aside: to close or collect it would disturb shared connections."""
         self._left_to_parent.append(self._client)
         self._reset()
+
+    def before_fork(self) -> None:
+        """Waits for a client that is being made: in the child, a module half imported by another thread stays so for ever."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """The same as `after_fork`, for a sink without a queue."""
+        self.after_fork()
 
     def _send(self, encoded: EncodedPacket) -> Outcome:
         single = _wire.to_single(encoded)
@@ -189,6 +203,7 @@ class HttpSink:
             if self._is_closed:
                 raise ConnectionError("the sink is closed")
             if self._client is None:
+                "".encode("idna")  # what the first connection would import, in a thread and outside the lock
                 self._client = self._target.make_client()
             return self._client
 
