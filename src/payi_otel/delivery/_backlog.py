@@ -95,8 +95,6 @@ class Backlog:
         if item is not None:
             item.generation = self._generation
             self._working.add(item)
-            if self._waiting:
-                self._wake(1)  # this worker goes off: another one has to keep the time of the next drain
         return item
 
     def _take_ready_or_new(self) -> Item | None:
@@ -138,6 +136,8 @@ class Backlog:
         self.counters.retries += item.attempts > 0
         self.counters.duplicates_possible += item.ambiguous
         item.attempts += 1
+        if self._waiting:
+            self._wake(1)  # this worker may be away for long: another one has to keep the time of the next drain
 
     def end_attempt(self, item: Item, outcome: Outcome) -> None:
         """Counts what an attempt came to."""
