@@ -33,6 +33,8 @@ _MAX_INLINE_WORKERS: Final = 32
 """Where calls wait for their packet, a worker asleep between two inline retries must not hold up the other calls."""
 _JOIN_S: Final = 0.1
 """Granted to threads beyond a shutdown's deadline; what they held has been given up by then."""
+_FORK_WAIT_S: Final = 0.25
+"""A fork waits so long for the first packet to be made."""
 
 Convert = Callable[[ReadableSpan | None, Payload | None], IngestPacket | None]
 """Makes the packet of a call; None: the call is not billable. Runs in a worker."""
@@ -80,6 +82,7 @@ class DeliveryQueue:
         self._reporter = Reporter(logger, window_s=connection_error_logging_window_s)
         self._workers = Workers(self, _MAX_INLINE_WORKERS if self._inline else _MAX_WORKERS)
         self._is_closed = False
+        self._is_warm = False
         self._reset()
         self._at_exit = functools.partial(_shut_down, weakref.ref(self))
         atexit.register(self._at_exit)
@@ -89,6 +92,8 @@ class DeliveryQueue:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._warming = threading.Lock()
+        """Held while the first packet is made."""
         self._busy = 0
         self._late: list[None] = []
         """One for each submission after shutdown: appending needs no lock."""
@@ -253,9 +258,9 @@ class DeliveryQueue:
     def _make(self, item: Item) -> bool:
         """Span and payload to a packet that can wait; False when there is none."""
         try:
-            packet = self._convert(item.span, item.payload)
+            packet = self._to_held(item)
             if packet is not None:
-                item.hold(self._encoding.encode(packet) if self._encoding is not None else packet)
+                item.hold(packet)
                 return True
         except Exception as fault:
             with self._lock:
@@ -267,6 +272,19 @@ class DeliveryQueue:
             self._backlog.forget(item)
         self._settle(item, None)
         return False
+
+    def _to_held(self, item: Item) -> IngestPacket | EncodedPacket | None:
+        if self._is_warm:
+            return self._convert_and_encode(item)
+        with self._warming:
+            try:
+                return self._convert_and_encode(item)
+            finally:
+                self._is_warm = True
+
+    def _convert_and_encode(self, item: Item) -> IngestPacket | EncodedPacket | None:
+        packet = self._convert(item.span, item.payload)
+        return packet if packet is None or self._encoding is None else self._encoding.encode(packet)
 
     def _park(self, item: Item) -> bool:
         """While the destination is down, a packet nobody waits for is not tried by itself."""
@@ -342,7 +360,9 @@ class DeliveryQueue:
     # forks
 
     def before_fork(self) -> None:
-        """Holds the lock while the process forks."""
+        """Holds the lock while the process forks, once nothing is half imported that a worker needs for its first packet."""
+        if not self._is_warm and self._warming.acquire(timeout=_FORK_WAIT_S):
+            self._warming.release()
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
