@@ -77,17 +77,16 @@ def test_a_hung_server_does_not_hold_the_exit(server: IngestServer) -> None:
     """The process ends within its deadline and says what is lost."""
     server.decide(lambda request: Answer(hang=True))
     code = """
+began = []
+atexit.register(lambda: print(time.monotonic() - began[0]))  # registered first, it runs last
 queue = make_queue(url, exit_timeout_s=0.5)
 submit(queue, *map(make_packet, range(100)))
-began = time.monotonic()
-atexit.register(lambda: print(time.monotonic() - began))
-queue_exit = queue
-atexit.unregister(queue._at_exit); atexit.register(queue._at_exit)
+began.append(time.monotonic())
 """
     done = run(code, server.url)
     assert done.returncode == 0
-    assert done.stderr == "100 packet(s) lost: not delivered within the shutdown deadline\n"
-    # The first handler runs last.
+    # On a slow machine a request may begin so late that it fails just before the deadline, which is said, too.
+    assert done.stderr.splitlines()[-1] == "100 packet(s) lost: not delivered within the shutdown deadline"
     assert float(done.stdout) < 0.5 + 0.2 + 1.0  # the last for a machine under load
 
 
