@@ -545,15 +545,30 @@ def test_warnings_of_pay_is_are_said_once_each(server: IngestServer, sink: HttpS
 
 
 def test_neither_key_nor_body_is_logged(server: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
-    """On any level, by anybody."""
+    """On any level, by anybody: what the HTTP library logs of our requests is kept out of the application's log, too."""
     caplog.set_level(logging.DEBUG)
     sink = HttpSink(Target(server.url, api_key="very-secret-key"))
     for answer in (Answer(401), Answer(500), Answer(reset=True), Answer(200, b"?")):
         server.script(answer)
         sink.deliver(make_packet(1, {"provider_request_json": "my prompt"}))
     sink.close()
-    assert "very-secret-key" not in "".join(record.getMessage() for record in caplog.records if record.name.startswith("payi"))
+    assert "very-secret-key" not in caplog.text
     assert "my prompt" not in caplog.text
+    assert {record.name.partition(".")[0] for record in caplog.records} <= {"payi"}
+
+
+def test_the_applications_own_requests_stay_in_its_log(server: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Only what a sink sends is left out."""
+    import httpx
+
+    caplog.set_level(logging.INFO)
+    sink = HttpSink(Target(server.url))
+    sink.deliver(make_packet(1))
+    sink.close()
+    assert not [record for record in caplog.records if record.name == "httpx"]
+    with httpx.Client(trust_env=False) as client:
+        client.get(server.url)
+    assert [record.name for record in caplog.records if record.name == "httpx"] == ["httpx"]
 
 
 def test_httpx_is_not_imported_before_it_is_needed() -> None:

@@ -16,6 +16,7 @@ from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.exporters import _answers, _faults, _wire
+from payi_otel.exporters._quiet_http import install, own_request
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import PayiHeaderNames
 
@@ -77,6 +78,7 @@ class HttpSink:
 
     def __init__(self, target: Target, *, logger: logging.Logger | None = None) -> None:
         """Opens nothing; the client is made at the first packet, in the process that sends it."""
+        install()
         self._target = target
         self._base_url = target.base_url.rstrip("/")
         own = {PayiHeaderNames.api_key: target.api_key, "content-type": "application/json"}
@@ -129,7 +131,8 @@ class HttpSink:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # closing alone does not wake a thread that reads from it
         if client is not None:
-            client.close()
+            with own_request():
+                client.close()
 
     def after_fork(self) -> None:
         """The child makes its own client. The parent's is kept aside: to close or collect it would disturb shared connections."""
@@ -180,11 +183,12 @@ class HttpSink:
             timeout=self._to_timeout(deadline_s),
             extensions={"trace": self._note_connection} if self._target.owns_client else None,
         )
-        answer = client.send(message, stream=True, follow_redirects=False)
-        try:
-            content = _read(answer, deadline_s)
-        finally:
-            answer.close()
+        with own_request():
+            answer = client.send(message, stream=True, follow_redirects=False)
+            try:
+                content = _read(answer, deadline_s)
+            finally:
+                answer.close()
         if content is None:
             return _answers.unverified(answer.status_code)
         retry_after = answer.headers.get("retry-after")
