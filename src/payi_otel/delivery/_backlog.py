@@ -17,7 +17,7 @@ from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.delivery.stats import Counters, Stats, increment
 
 _MAX_PACKET_FAULTS: Final = 10
-"""A packet that made the destination fail so often, while others passed, is poison."""
+"""A packet that made the destination fail so often, with another one delivered between each two failures, is poison."""
 _SUSPECTS: Final = 5
 """So many different packets failing on their own account, with no success between, mean that the destination is at fault."""
 _JITTER: Final = 0.1
@@ -185,8 +185,9 @@ class Backlog:
 
     def is_poison(self, item: Item, outcome: Outcome) -> bool:
         """Whether this failure is the packet's last; failures of a destination that is down do not count against it."""
-        if outcome.fault is Fault.PACKET and not self.is_down:
+        if outcome.fault is Fault.PACKET and not self.is_down and item.delivered_at_fault != self.counters.delivered:
             item.packet_faults += 1
+            item.delivered_at_fault = self.counters.delivered
         return item.packet_faults >= _MAX_PACKET_FAULTS
 
     def retry_later(self, item: Item, outcome: Outcome, now: float) -> list[Item]:

@@ -68,6 +68,7 @@ class Item:
         "ambiguous",
         "attempts",
         "barriers",
+        "delivered_at_fault",
         "generation",
         "held",
         "is_open",
@@ -85,6 +86,8 @@ class Item:
         self.attempts = self.packet_faults = self.generation = 0
         self.ambiguous = self.is_probe = self.was_queued = False
         self.is_open = True
+        self.delivered_at_fault: int | None = None
+        """How many packets had been delivered when this one last failed on its own account."""
         self.barriers: tuple[Barrier, ...] = ()
 
     def hold(self, packet: IngestPacket | EncodedPacket) -> None:

@@ -34,6 +34,12 @@ class Ticket:
 
     async def wait_async(self) -> bool:
         """The same without blocking the event loop."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # another event loop than asyncio's (trio), which anyio knows
+            from anyio import to_thread
+
+            return await to_thread.run_sync(self.wait)
         await asyncio.wrap_future(self._future)
         return True
 
