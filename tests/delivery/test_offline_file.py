@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def test_a_record_is_the_whole_packet(path: Path) -> None:
     FileSink(path).deliver(packet)
     assert read(path) == [packet.to_offline_record()]
     assert read(path)[0]["resource_scope"] == "global"
+
+
+def test_a_refused_file_keeps_its_mode(path: Path) -> None:
+    """It is not ours to change in any way."""
+    path.write_text("notes")
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError):
+        FileSink(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("gone", [Path.unlink, lambda path: path.rename(path.with_suffix(".1"))], ids=["removed", "moved"])
+def test_a_file_that_was_taken_away_is_begun_again(gone: Callable[[Path], object], path: Path) -> None:
+    """Log rotation, a clean-up: what comes after is under the promised name, not in a file without one."""
+    sink = FileSink(path)
+    assert sink.deliver(make_packet(1)).fate is Fate.DELIVERED
+    gone(path)
+    assert sink.deliver(make_packet(2)).fate is Fate.DELIVERED
+    sink.close()
+    assert [record["provider_response_id"] for record in json.loads(path.read_text())] == ["chatcmpl-2"]
 
 
 def test_the_file_is_for_its_owner_only(path: Path) -> None:

@@ -54,7 +54,7 @@ class FileSink:
         self._reset()
         try:
             with self._locked() as fd:
-                _array.open_end(fd)
+                _open_end(fd)
         except _array.NotAnArrayError:
             self.close()
             raise ConfigurationError([f"{_SETTING}: {self._path} holds something else than packets; give another name"]) from None
@@ -88,7 +88,7 @@ class FileSink:
         try:
             with self._locked() as fd:
                 size = os.fstat(fd).st_size
-                end = self._known[1] if self._known is not None and self._known[0] == size else _array.open_end(fd)
+                end = self._known[1] if self._known is not None and self._known[0] == size else _open_end(fd)
                 self._known = None
                 end = _array.append(fd, end, encoded.json)
                 self._known = (os.fstat(fd).st_size, end)
@@ -123,6 +123,9 @@ class FileSink:
     def _locked(self) -> Iterator[int]:
         """The open file, to this thread and this process alone."""
         with self._lock:
+            if self._fd is not None and not _is_there(self._path, self._fd):
+                os.close(self._fd)  # moved away or removed (log rotation): the packets go on under the name they were promised
+                self._fd = self._known = None
             if self._fd is None:
                 self._fd = _open(self._path)
             fd = self._fd
@@ -139,13 +142,27 @@ def _open(path: str) -> int:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(None, "is not a regular file; give another name")
-        if hasattr(os, "fchmod"):
-            with contextlib.suppress(PermissionError):  # somebody else's file that we may write
-                os.fchmod(fd, _PRIVATE)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _open_end(fd: int) -> int:
+    """Where the array goes on. A file that is ours is for its owner only, since it holds prompts; another one is left as it is."""
+    end = _array.open_end(fd)
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(PermissionError):  # somebody else's file that we may write
+            os.fchmod(fd, _PRIVATE)
+    return end
+
+
+def _is_there(path: str, fd: int) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def _lock(fd: int) -> bool:
