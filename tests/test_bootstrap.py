@@ -330,3 +330,128 @@ def test_wrong_clients_are_refused_at_the_call(payi: Any) -> None:
     with pytest.raises(ConfigurationError):
         payi_otel.payi_instrument(payi=payi)
     assert payi_otel.instrumented() == ()
+
+
+def test_everything_wrong_is_in_one_error() -> None:
+    """Arguments, settings and clients alike."""
+    with pytest.raises(ConfigurationError) as raised:
+        payi_otel.payi_instrument(payi="x", log_prompt_and_response="false", config={"use_case_nam": "a"}, instruments={"y"})  # type: ignore[arg-type]
+    lines = "\n".join(raised.value.problems)
+    assert len(raised.value.problems) == 4
+    assert "log_prompt_and_response: 'false' (str) is not allowed, must be a bool" in lines
+    assert "did you mean 'use_case_name'?" in lines
+    with pytest.raises(ConfigurationError, match=r"^logger: str is not allowed, must be a logging.Logger$"):
+        payi_otel.payi_instrument(logger="x")  # type: ignore[arg-type]
+
+
+def test_nothing_to_instrument_is_said(ingest: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+    """An instrumentation that never attached must not look like an application without calls."""
+    payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
+    payi_otel.payi_instrument(payi=payi, instruments={payi_otel.PayiCategories.anthropic})
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "no calls will be recorded: none of the SDKs this version instruments is installed and wanted (openai)"
+    ]
+
+
+def test_an_exporter_beside_it_makes_no_second_packet_and_gets_no_content(
+    ingest: IngestServer, provider: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two takes a call, what may be said of it goes with the call."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    application = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", application)
+    exporter = payi_otel.PayiSpanExporter(api_key=ingest.api_key, base_url=ingest.url)
+    application.add_span_processor(SimpleSpanProcessor(exporter))
+    payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
+    payi_otel.payi_instrument(payi=payi, log_prompt_and_response=False, config={"user_id": "ann"})
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    exporter.force_flush()
+    assert payi_otel.flush(10)
+    (packet,) = ingest.packets
+    assert packet["headers"]["xproxy-user-id"] == "ann"
+    assert "provider_request_json" not in packet["body"]
+    assert "provider_response_json" not in packet["body"]
+    exporter.shutdown()
+
+
+def test_the_end_of_an_applications_tracing_is_not_the_end_of_ours(
+    ingest: IngestServer, provider: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tracer provider may be shut down while calls go on."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    application = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", application)
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    application.shutdown()
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert len(ingest.packets) == 1
+
+
+def test_no_limit_of_the_applications_spans_is_ours(
+    ingest: IngestServer, provider: Any, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are meant for what a trace backend stores."""
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "1")
+    monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    provider.script(Reply(completion()))
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert not caplog.records
+    assert ingest.packets[0]["body"]["units"] == {"text": {"input": 12, "output": 5}}
+
+
+def test_a_call_at_the_root_of_a_thread_is_recorded(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """There is no frame above it."""
+    import _thread
+    import time
+
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    provider.script(Reply(completion()))
+    _thread.start_new_thread(client.chat.completions.create, (), CALL)
+    assert ingest.wait_for_packets(1), time.monotonic()
+
+
+HEADERS = {"xProxy-User-ID": "ann", "X-Mine": "kept"}
+
+
+def test_our_headers_reach_no_provider_whatever_way_they_came(ingest: IngestServer, provider: Any) -> None:
+    """A client's default headers, and methods that are not recorded, too."""
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    provider.script(Reply(completion()), Reply({"id": "m", "model": "m", "results": []}))
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0, default_headers=HEADERS) as client:
+        client.chat.completions.create(**CALL)
+        client.moderations.create(input="x", extra_headers=HEADERS)
+    for request in provider.requests:
+        assert request["headers"]["x-mine"] == "kept"
+        assert not [name for name in request["headers"] if name.startswith("xproxy-")]
+
+
+def test_a_client_of_the_payi_proxy_is_left_as_it_is(ingest: IngestServer, provider: Any) -> None:
+    """The proxy reads the headers and ingests the call itself."""
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    provider.script(Reply(completion()))
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/api/v1/proxy/openai/v1", default_headers={"xProxy-Api-Key": "p"}) as client:
+        client.chat.completions.create(**CALL, extra_headers=HEADERS)
+    assert provider.requests[0]["headers"]["xproxy-user-id"] == "ann"
+    assert provider.requests[0]["headers"]["xproxy-api-key"] == "p"
+    assert payi_otel.flush(10)
+    assert not ingest.packets
+
+
+def test_headers_of_a_refusal_are_recorded(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """A limit that was hit tells by its headers when to come back."""
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    provider.script(Reply({"error": {"message": "slow down"}}, status=429, headers={"retry-after": "7"}))
+    with pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert {"name": "retry-after", "value": "7"} in ingest.packets[0]["body"]["provider_response_headers"]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from payi_otel.config import PayiInstrumentConfig, default_use_case_name, load_settings, settings_without_effect
+from payi_otel.clients import to_target
+from payi_otel.config import PayiInstrumentConfig, Settings, default_use_case_name, load_settings, settings_without_effect
 from payi_otel.context import baggage
 from payi_otel.context.scope import Scope, from_defaults, set_defaults
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.stats import Stats
+from payi_otel.errors import ConfigurationError
 from payi_otel.packets.convert import PacketRules, to_packet
 from payi_otel.payload import registry
 from payi_otel.semconv import PayiCategories
 
 if TYPE_CHECKING:
     from payi_otel.clients import AsyncPayi, Payi
-    from payi_otel.config import Settings
     from payi_otel.delivery.outcome import Sink
     from payi_otel.instrumentors._base import ProviderInstrumentor
 
@@ -119,17 +120,21 @@ def payi_instrument(
         if _runtime is not None:
             (logger or logging.getLogger("payi.instrument")).debug("payi_instrument() was called before: nothing is changed")
             return
+        if not isinstance(logger, logging.Logger | None):
+            raise ConfigurationError([f"logger: {type(logger).__name__} is not allowed, must be a logging.Logger"])
         forwarding = _ForwardingHandler(logger)
         forwarding.install()
         try:
-            settings = load_settings(config, instruments=instruments)
-            sink = _make_sink(payi, settings)
+            settings, sink = _read(payi, instruments, log_prompt_and_response, config)
             rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
             _runtime = _Runtime(settings, sink, rules, forwarding)
         except BaseException:
             forwarding.remove()
             raise
-        set_defaults(_default_scope(settings, caller) if settings.global_instrumentation else None)
+        scope = _default_scope(settings, caller) if settings.global_instrumentation else None
+        if scope is not None and not log_prompt_and_response:
+            scope = replace(scope, log_prompt_and_response=False)  # with the call, so that it holds in whatever pipeline makes its packet
+        set_defaults(scope)
         baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
         _say_what_has_no_effect(settings)
 
@@ -176,6 +181,27 @@ def instrumented() -> tuple[Instrumented, ...]:
     )
 
 
+def _read(payi: Any, instruments: Any, log_prompt_and_response: Any, config: Any) -> tuple[Settings, Sink]:
+    """Everything the user gave, checked: all that is wrong with it is in one error."""
+    problems: list[str] = []
+    if not isinstance(log_prompt_and_response, bool):
+        kind = type(log_prompt_and_response).__name__
+        problems.append(f"log_prompt_and_response: {log_prompt_and_response!r} ({kind}) is not allowed, must be a bool")
+    settings = None
+    try:
+        settings = load_settings(config, instruments=instruments)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+    if settings is not None and not problems:
+        return settings, _make_sink(payi, settings)
+    if payi is not None:
+        try:
+            to_target(payi)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    raise ConfigurationError(problems)
+
+
 def _make_sink(payi: Any, settings: Settings) -> Sink:
     if settings.offline_instrumentation is not None:
         from payi_otel.exporters.file import FileSink, default_file_name
@@ -185,7 +211,6 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
     # and fails on a module that another thread is still importing.
     import httpx  # noqa: F401
 
-    from payi_otel.clients import to_target
     from payi_otel.exporters.http import HttpSink
 
     return HttpSink(to_target(payi))
@@ -211,11 +236,15 @@ def _start_instrumentors(provider: Any, instruments: frozenset[str] | None) -> t
     wanted = None
     if instruments is not None:
         wanted = instruments.union(*(_SAME_SERVICE.get(category, frozenset()) for category in instruments))
-    started = []
-    for instrumentor in (OpenAIInstrumentor(),):
+    started: list[ProviderInstrumentor] = []
+    known = (OpenAIInstrumentor(),)
+    for instrumentor in known:
         if instrumentor.installed_version() is not None and (wanted is None or wanted & instrumentor.categories):
             instrumentor.instrument(tracer_provider=provider, categories=wanted, skip_dep_check=True)
             started.append(instrumentor)
+    if not started:
+        names = ", ".join(instrumentor.distribution for instrumentor in known)
+        logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
     return tuple(started)
 
 

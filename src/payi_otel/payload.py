@@ -126,10 +126,6 @@ class PayloadRegistry:
         """Keeps a payload from its span's start."""
         self._open[span_id] = payload
 
-    def peek(self, span_id: int) -> Payload | None:
-        """The payload of an open span, or None."""
-        return self._open.get(span_id)
-
     def claim(self, span_id: int) -> Payload | None:
         """Takes the payload of a span that ended; None when it was taken already or never kept."""
         return self._open.pop(span_id, None)

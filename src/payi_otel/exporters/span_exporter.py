@@ -67,6 +67,7 @@ class PayiSpanExporter(_QueueExporter):
         *,
         api_key: str | None = None,
         base_url: str | None = None,
+        log_prompt_and_response: bool = True,
         config: Config = None,
         _make_queue: Callable[[], DeliveryQueue] | None = None,
     ) -> None:
@@ -75,12 +76,13 @@ class PayiSpanExporter(_QueueExporter):
         Args:
             api_key: Pay-i's key; `PAYI_API_KEY` where it is not given.
             base_url: Where Pay-i is; `PAYI_BASE_URL`, else its public address.
+            log_prompt_and_response: False: no prompt, answer, tool argument or error text leaves the process.
             config: The same settings that `payi_instrument` takes.
 
         Raises:
             ConfigurationError: A setting is wrong, or there is no key.
         """
-        super().__init__(_make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, config))
+        super().__init__(_make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, config, log_prompt_and_response))
 
 
 class PayiFileSpanExporter(_QueueExporter):
@@ -90,6 +92,7 @@ class PayiFileSpanExporter(_QueueExporter):
         self,
         *,
         file_name: str | os.PathLike[str] | None = None,
+        log_prompt_and_response: bool = True,
         config: Config = None,
         _make_queue: Callable[[], DeliveryQueue] | None = None,
     ) -> None:
@@ -97,36 +100,37 @@ class PayiFileSpanExporter(_QueueExporter):
 
         Args:
             file_name: The file; else `offline_instrumentation.file_name`, else `payi_instrumentation_<timestamp>.json`.
+            log_prompt_and_response: False: no prompt, answer, tool argument or error text is written.
             config: The same settings that `payi_instrument` takes.
 
         Raises:
             ConfigurationError: A setting is wrong, or the file cannot be written.
         """
-        super().__init__(_make_queue() if _make_queue is not None else _to_file_queue(file_name, config))
+        super().__init__(_make_queue() if _make_queue is not None else _to_file_queue(file_name, config, log_prompt_and_response))
 
 
-def _to_http_queue(api_key: str | None, base_url: str | None, config: Config) -> DeliveryQueue:
+def _to_http_queue(api_key: str | None, base_url: str | None, config: Config, logs: bool) -> DeliveryQueue:
     from payi_otel.clients import Payi, to_target
     from payi_otel.config import load_settings
     from payi_otel.exporters.http import HttpSink
 
     settings = load_settings(config)
-    return _to_queue(HttpSink(to_target(Payi(api_key=api_key, base_url=base_url))), settings)
+    return _to_queue(HttpSink(to_target(Payi(api_key=api_key, base_url=base_url))), settings, logs)
 
 
-def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config) -> DeliveryQueue:
+def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config, logs: bool) -> DeliveryQueue:
     from payi_otel.config import load_settings
     from payi_otel.exporters.file import FileSink
 
     settings = load_settings(config)
     configured = settings.offline_instrumentation.file_name if settings.offline_instrumentation is not None else None
-    return _to_queue(FileSink(file_name if file_name is not None else configured), settings)
+    return _to_queue(FileSink(file_name if file_name is not None else configured), settings, logs)
 
 
-def _to_queue(sink: Sink, settings: Settings) -> DeliveryQueue:
+def _to_queue(sink: Sink, settings: Settings, logs: bool) -> DeliveryQueue:
     return DeliveryQueue(
         sink,
-        convert=_to_convert(settings),
+        convert=_to_convert(settings, logs),
         retry=settings.ingest_retry,
         connection_error_logging_window_s=settings.connection_error_logging_window,
         exit_timeout_s=settings.exit_timeout_s,
@@ -134,8 +138,8 @@ def _to_queue(sink: Sink, settings: Settings) -> DeliveryQueue:
     )
 
 
-def _to_convert(settings: Settings) -> Convert:
+def _to_convert(settings: Settings, logs: bool) -> Convert:
     from payi_otel.packets.convert import PacketRules, to_packet
 
-    rules = PacketRules.from_settings(settings)
+    rules = PacketRules.from_settings(settings, log_prompt_and_response=logs)
     return lambda span, payload: to_packet(span, payload, rules)

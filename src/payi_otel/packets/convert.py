@@ -89,7 +89,6 @@ def to_packet(span: ReadableSpan | None, payload: Payload | None, rules: PacketR
         account_name=scope.account_name,
         resource_scope=price.resource_scope,
         logging_disabled=not logs,
-        created_at_ns=payload.started_at_ns,
     )
 
 

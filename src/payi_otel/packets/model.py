@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -28,7 +28,6 @@ class IngestPacket:
     resource_scope: str | None = None
     logging_disabled: bool = False
     """True: Pay-i is told not to store prompts, and the body holds none. Bulk has no such flag: such a packet goes singly."""
-    created_at_ns: int = field(default=0, compare=False)
 
     @property
     def response_id(self) -> str:

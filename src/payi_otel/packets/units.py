@@ -10,13 +10,11 @@ from payi_otel import semconv
 TEXT = "text"
 TEXT_CACHE_READ = "text_cache_read"
 TEXT_CACHE_WRITE = "text_cache_write"
-TEXT_CACHE_WRITE_1H = "text_cache_write_1h"
 REASONING = "reasoning"
 VISION = "vision"
 VISION_CACHE_READ = "vision_cache_read"
 AUDIO = "audio"
 AUDIO_CACHE_READ = "audio_cache_read"
-VIDEO = "video"
 IMAGE = "image"
 WEB_SEARCH_REQUEST = "web_search_request"
 _MAX_INT64 = 2**63 - 1

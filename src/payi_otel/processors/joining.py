@@ -5,12 +5,14 @@ The private one is never set as the global one, so an application that sets up O
 
 from __future__ import annotations
 
+import inspect
 from threading import Lock
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Tracer
 
@@ -30,12 +32,22 @@ class _Attached(SpanProcessor):
             processor.on_end(span)
 
     def shutdown(self) -> None:
-        if (processor := self.processor) is not None:
-            processor.shutdown()
+        """Does nothing: the end of the application's tracing is not the end of its calls. Delivery ends with the process."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         processor = self.processor
         return processor.force_flush(timeout_millis) if processor is not None else True
+
+
+class _PrivateTracerProvider(TracerProvider):
+    """Bound by no `OTEL_*` limit meant for the application's spans; nothing of it runs when the process forks."""
+
+    def __init__(self) -> None:
+        unlimited = SpanLimits(*[SpanLimits.UNSET] * len(inspect.signature(SpanLimits).parameters))
+        super().__init__(sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, span_limits=unlimited)
+
+    def _handle_fork(self) -> None:
+        """The SDK's own looks up the process's resource in threads of its own, in every child, even one that goes on to exec."""
 
 
 class JoiningTracerProvider(trace.TracerProvider):
@@ -43,10 +55,11 @@ class JoiningTracerProvider(trace.TracerProvider):
 
     def __init__(self, processor: SpanProcessor) -> None:
         self._attached = _Attached(processor)
-        self._private = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self._private = _PrivateTracerProvider()
         self._private.add_span_processor(self._attached)
         self._joined: trace.TracerProvider = self._private
         self._lock = Lock()
+        self.current()
 
     def current(self) -> trace.TracerProvider:
         """The application's provider if it takes span processors; ours is added to it once."""

@@ -8,7 +8,6 @@ from payi_otel._guard import guard
 from payi_otel.delivery._unclaimed import feed_unclaimed
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.payload import registry
-from payi_otel.semconv import PAYI_CATEGORY
 
 
 class RetryQueueSpanProcessor(SpanProcessor):
@@ -27,15 +26,12 @@ class RetryQueueSpanProcessor(SpanProcessor):
         feed_unclaimed(queue)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Claims the span's payload; a span without one counts only when it carries `payi.category`."""
+        """Claims the span's payload. A span without one is not ours, or its packet is made already."""
         with guard("taking an ended span"):
             context = span.context
             payload = registry.claim(context.span_id) if context is not None else None
-            if payload is None:
-                if span.attributes and PAYI_CATEGORY in span.attributes:
-                    self._queue.submit(span, None)
-                return
-            payload.ticket = self._queue.submit(span, payload)
+            if payload is not None:
+                payload.ticket = self._queue.submit(span, payload)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Waits until what ended before the call is delivered or given up; False when the time ran out."""
