@@ -16,7 +16,6 @@ REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
 REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
 REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
-REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
 REQUEST_SEED: Final = "gen_ai.request.seed"
 REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
@@ -33,7 +32,6 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 ERROR_TYPE: Final = "error.type"
 OPENAI_API_TYPE: Final = "openai.api.type"
-OPENAI_REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 OPENAI_BACKGROUND: Final = "openai.response.background"
 
@@ -90,7 +88,9 @@ class PayiHeaderNames:
 
 
 HEADER_PREFIX: Final = "xproxy-"
-"""Lower case; any header of a call that begins so is ours and never goes to a provider."""
+"""Lower case; any header that begins so is ours, and no request of an instrumented SDK takes it to a provider."""
+PROXY_PATH: Final = "/api/v1/proxy/"
+"""Stands in the URL of a client that is pointed at the Pay-i proxy, which reads those headers and does the rest."""
 HEADER_INSTRUMENTED_MODULE: Final = "xProxy-Instrumented-Module"
 
 

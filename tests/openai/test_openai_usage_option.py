@@ -337,3 +337,15 @@ def test_the_second_try_sends_a_generators_messages_again(
     assert first == second
     assert "Say hello." in json.dumps(second)
     packets()
+
+
+def test_a_service_that_refuses_everything_is_tried_twice_once(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """A vague 400 that the second try did not cure had another cause: the calls after it are made once."""
+    refusal = {"error": {"message": "bad request"}}
+    provider.always("/chat/completions", lambda number: Reply(refusal, status=400, headers={"x-request-id": f"req_{number}"}))
+    instrument()
+    for _ in range(3):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(**STREAMED)
+    assert len(provider.requests) == 4
+    packets(3)

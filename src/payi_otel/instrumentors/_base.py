@@ -250,18 +250,21 @@ def _start(
     operation: Operation, binding: Binding, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Invocation | dict[str, Any]:
     """An open invocation, or the keyword arguments with which an uninstrumented call is made."""
+    given = kwargs
     try:
-        overrides, kwargs = _without_our_headers(kwargs)
+        overrides, kwargs = _without_our_headers(given)
         scope = current_scope()
         if scope is None or is_inside(instance) or not is_instrumentation_enabled():
             return kwargs
         if overrides is not None:
             scope = scope.with_headers(overrides)
         request = operation.read_request(instance, args, dict(kwargs))
+        if request.client.is_proxied:
+            return given
         if not binding.wants(request.client.category):
             return kwargs
         request.headers = _mapping(kwargs.get("extra_headers"))
-        return Invocation(binding.tracer, operation.name, request, scope, binding.module, instance, sys._getframe(2))
+        return Invocation(binding.tracer, operation.name, request, scope, binding.module, instance, sys._getframe(1).f_back)
     except Exception as fault:
         log_fault("starting a call", fault)
         return kwargs
@@ -305,6 +308,8 @@ def _failed(operation: Operation, invocation: Invocation, error: BaseException) 
 
 def _read_failure(operation: Operation, invocation: Invocation, error: BaseException) -> tuple[Answer, bytes | None, int | None]:
     exchange, status = invocation.exchange, status_of(error)
+    if exchange.response is None:
+        exchange.response = getattr(error, "response", None)  # SDKs process answers that are errors in another place
     if status is not None:
         invocation.payload.error_body = _error_body(error, exchange.response_body())
         return Answer(response_id=_request_id(error)), None, status

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from payi_otel._guard import guard
+from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
+
 
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
@@ -61,6 +64,7 @@ current_exchange: ContextVar[HttpExchange | None] = ContextVar("payi_http_exchan
 def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wraps an SDK's `_build_request`."""
     request = wrapped(*args, **kwargs)
+    drop_our_headers(request)
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.request = request
@@ -74,6 +78,16 @@ def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any
     if exchange is not None:
         exchange.response = kwargs.get("response")
     return wrapped(*args, **kwargs)
+
+
+def drop_our_headers(request: Any) -> None:
+    """Takes `xProxy-*` off a request to a provider, whatever way they got there (a client's default headers, say)."""
+    with guard("reading a request's headers"):
+        headers = request.headers
+        ours = [name for name in headers if name.lower().startswith(HEADER_PREFIX)]
+        if ours and PROXY_PATH not in str(request.url):
+            for name in ours:
+                del headers[name]
 
 
 _UNRECORDED = re.compile(

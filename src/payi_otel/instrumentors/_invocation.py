@@ -45,6 +45,8 @@ class ClientFacts:
     resource_prefix: str = ""
     deployment: str | None = None
     """The model's stand-in that the client itself names (Azure)."""
+    is_proxied: bool = False
+    """Pointed at the Pay-i proxy: it ingests the call, and is left as it is."""
 
 
 @dataclass(slots=True)
@@ -284,6 +286,3 @@ def _inner_context(current: Context, span: Span, instance: Any) -> Context:
 def _type_name(error: BaseException) -> str:
     cls = type(error)
     return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
-
-
-StatusReader = Callable[[BaseException], int | None]

@@ -30,11 +30,14 @@ class UsageOption:
     def __init__(self) -> None:
         self._refused: set[_Service] = set()
         self._taken: set[_Service] = set()
+        self._tried: set[_Service] = set()
+        """Called once more without the option, on the mere chance: once for each service is enough."""
 
     def forget(self) -> None:
         """Knows nothing again."""
         self._refused.clear()
         self._taken.clear()
+        self._tried.clear()
 
     def is_refused(self, request: Request) -> bool:
         """True where asking again would only fail again."""
@@ -56,7 +59,10 @@ class UsageOption:
         if "stream_options" in text or "include_usage" in text:
             return True
         blames_another = isinstance(getattr(error, "param", None), str) or getattr(error, "code", None) in _OTHER_REFUSALS
-        return not blames_another and self._key(request) not in self._taken
+        if blames_another or self._key(request) in self._taken or self._key(request) in self._tried:
+            return False
+        self._add(self._tried, request)
+        return True
 
     def refuse(self, request: Request) -> None:
         """Remembers a refusal."""

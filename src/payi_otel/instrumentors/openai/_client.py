@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from payi_otel.instrumentors._invocation import ClientFacts
-from payi_otel.semconv import PayiCategories
+from payi_otel.semconv import PROXY_PATH, PayiCategories
 
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us", ".openai.azure.cn")
 _DATABRICKS_HOSTS = {
@@ -56,6 +56,7 @@ def read_client(resource: Any) -> ClientFacts:
         uri=_uri(url, host, port),
         resource_prefix=prefix,
         deployment=deployment if isinstance(deployment, str) else _deployment_in(path),
+        is_proxied=PROXY_PATH in str(getattr(url, "path", "")),
     )
 
 
