@@ -16,7 +16,8 @@ from delivery_fakes import Target, make_packet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payi_otel.delivery._encode import to_json, to_wire_body
+from payi_otel._json import to_json
+from payi_otel.delivery._encode import to_wire_body
 from payi_otel.delivery.outcome import Fate
 from payi_otel.exporters.file import FileSink
 from payi_otel.exporters.http import HttpSink
@@ -102,7 +103,7 @@ def test_a_value_that_is_not_json_becomes_something_that_is(value: Any, expected
 def test_depth_is_cut() -> None:
     """100,000 levels, and no parser's recursion limit."""
     encoded = to_json({"value": DEEP})
-    assert encoded.count(b"[") < 100
+    assert encoded.count(b"[") <= 200
     assert b"<cut>" in encoded
 
 

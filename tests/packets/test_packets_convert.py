@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
 from payi_otel import _ingest_rules as rules
+from payi_otel._json import to_json
 from payi_otel.context.scope import Scope
 from payi_otel.packets.convert import PacketRules, stack_lines, to_packet, usage_of_attributes
-from payi_otel.packets.text import to_text
 from payi_otel.packets.units import Units, Usage
 from payi_otel.payload import Content, FunctionCall, Payload
 
@@ -165,13 +165,13 @@ ODD: list[tuple[Any, str | None]] = [
     (float("nan"), "null"),
     ({1: "a", None: "b", 2.5: "c"}, '{"1":"a","null":"b","2.5":"c"}'),
     (2**70, f'"{2**70}"'),
-    ([10**5000], '["<int>"]'),
+    ([10**5000], f'["{hex(10**5000)}"]'),
     ({"circle": circle}, None),
     ([2**70, float("nan"), float("inf"), -float("inf")], f'["{2**70}",null,null,null]'),
     ("\ud800 lone", None),
     ({"\udfff": ["\ud800", float("nan")]}, None),
-    (b"bytes", '"<bytes>"'),
-    ({1, 2}, '"<set>"'),
+    (b"bytes", '"Ynl0ZXM="'),
+    ({1, 2}, "[1,2]"),
     (object(), '"<object>"'),
     ({("a", "b"): 1}, None),
     ([2**70, {("a", "b"): {1}}], None),
@@ -186,7 +186,7 @@ def test_every_value_becomes_json(value: Any, text: str | None) -> None:
     def refuse(name: str) -> Any:
         raise AssertionError(name)
 
-    made = to_text(value)
+    made = to_json(value).decode()
     assert made.encode()
     assert isinstance(json.loads(made, parse_constant=refuse), object)
     assert text is None or made.replace(" ", "") == text.replace(" ", "")
@@ -206,7 +206,7 @@ def test_any_value_becomes_json(value: Any) -> None:
     def refuse(name: str) -> Any:
         raise AssertionError(name)
 
-    made = to_text(value)
+    made = to_json(value).decode()
     json.loads(made.encode(), parse_constant=refuse)
 
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import orjson
 
-from payi_otel.delivery._encode import to_json, to_text, to_wire_body
+from payi_otel._json import to_json, to_text
+from payi_otel.delivery._encode import to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames

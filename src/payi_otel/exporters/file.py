@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from payi_otel.delivery._encode import to_json, to_text, to_wire_body
+from payi_otel._json import to_json, to_text
+from payi_otel.delivery._encode import to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters import _array

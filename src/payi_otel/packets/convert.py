@@ -13,10 +13,10 @@ from uuid import uuid4
 import orjson
 
 from payi_otel import semconv
+from payi_otel._json import to_json
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
-from payi_otel.packets.text import to_text
 from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
 from payi_otel.payload import Content, Payload
 
@@ -196,12 +196,16 @@ def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str,
     if not logs:
         return said
     if content is not None:
-        said["provider_request_json"] = to_text(content.request) if content.request is not None else None
-        answers = [to_text(answer) for answer in content.responses]
+        said["provider_request_json"] = _text_of(content.request) if content.request is not None else None
+        answers = [_text_of(answer) for answer in content.responses]
         said["provider_response_json"] = answers if content.streamed or len(answers) != 1 else answers[0]
     if payload.error_body:
         said["provider_response_json"] = payload.error_body
     return said
+
+
+def _text_of(value: Any) -> str:
+    return to_json(value).decode()
 
 
 def _headers(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

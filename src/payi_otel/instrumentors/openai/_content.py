@@ -141,9 +141,6 @@ def _is_data_url(text: str) -> bool:
     return text[:5].lower() == "data:" and ";base64," in text[:_MAX_DATA_URL_HEAD]
 
 
-# ---- tool calls
-
-
 def read_function_calls(answers: Sequence[Any]) -> Iterator[FunctionCall]:
     """The caller's tools that the model called, in order, from plain answers and from streams."""
     merged: dict[tuple[Any, ...], list[Any]] = {}
@@ -199,9 +196,6 @@ def _add(merged: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], name: A
     entry[0] += name or ""
     if arguments:
         entry[1] = (entry[1] or "") + arguments
-
-
-# ---- estimates
 
 
 def estimate_tokens(request: Any, answers: Sequence[Any]) -> tuple[int, int]:
