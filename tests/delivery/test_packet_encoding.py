@@ -113,10 +113,9 @@ def test_ordinary_values_are_unchanged() -> None:
     assert json.loads(to_json(value)) == value
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.builds(object),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()) | st.integers(), inner, max_size=4),
-    max_leaves=20,
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary() | st.builds(object)
+anything: st.SearchStrategy[Any] = st.deferred(
+    lambda: plain | st.lists(anything, max_size=3) | st.dictionaries(st.text(st.characters()) | st.integers(), anything, max_size=3)
 )
 
 
