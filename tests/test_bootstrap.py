@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -455,3 +456,25 @@ def test_headers_of_a_refusal_are_recorded(ingest: IngestServer, provider: Any, 
         client.chat.completions.create(**CALL)
     assert payi_otel.flush(10)
     assert {"name": "retry-after", "value": "7"} in ingest.packets[0]["body"]["provider_response_headers"]
+
+
+FORKING = """
+import os, sys, threading, payi_otel
+payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": sys.argv[1]}})
+started, start = [], threading.Thread.start
+def noted(thread):
+    started.append(thread.name)
+    start(thread)
+threading.Thread.start = noted
+if (child := os.fork()) == 0:
+    os.write(1, repr(started).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are of Unix")
+def test_nothing_of_ours_runs_in_a_forked_child(tmp_path: Path) -> None:
+    """Most children go on to exec; under gevent, a thread started there would run the application's greenlets again."""
+    done = subprocess.run([sys.executable, "-c", FORKING, str(tmp_path / "packets.json")], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"[]"
