@@ -13,10 +13,9 @@ from payi_otel.clients import to_target
 from payi_otel.config import PayiInstrumentConfig, Settings, default_use_case_name, load_settings, settings_without_effect
 from payi_otel.context import baggage
 from payi_otel.context.scope import Scope, from_defaults, set_defaults
-from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
-from payi_otel.packets.convert import PacketRules, to_packet
+from payi_otel.exporters._queue import to_queue
 from payi_otel.payload import registry
 from payi_otel.semconv import PayiCategories
 
@@ -52,20 +51,12 @@ class Instrumented:
 class _Runtime:
     """What one `payi_instrument()` has set up."""
 
-    def __init__(self, settings: Settings, sink: Sink, rules: PacketRules, forwarding: _ForwardingHandler) -> None:
+    def __init__(self, settings: Settings, sink: Sink, forwarding: _ForwardingHandler, *, logs: bool) -> None:
         from payi_otel.processors.joining import JoiningTracerProvider
         from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
         self._forwarding = forwarding
-        self.queue = DeliveryQueue(
-            sink,
-            convert=lambda span, payload: to_packet(span, payload, rules),
-            retry=settings.ingest_retry,
-            connection_error_logging_window_s=settings.connection_error_logging_window,
-            exit_timeout_s=settings.exit_timeout_s,
-            inline=settings.delivery == "inline",
-            before_shutdown=_end_open_calls,
-        )
+        self.queue = to_queue(sink, settings, log_prompt_and_response=logs, before_shutdown=_end_open_calls)
         self.provider = JoiningTracerProvider(RetryQueueSpanProcessor(self.queue))
         self.instrumentors = _start_instrumentors(self.provider, settings.instruments)
         self._threading = _carry_context_into_threads()
@@ -126,8 +117,7 @@ def payi_instrument(
         forwarding.install()
         try:
             settings, sink = _read(payi, instruments, log_prompt_and_response, config)
-            rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
-            _runtime = _Runtime(settings, sink, rules, forwarding)
+            _runtime = _Runtime(settings, sink, forwarding, logs=log_prompt_and_response)
         except BaseException:
             forwarding.remove()
             raise

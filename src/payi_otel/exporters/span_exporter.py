@@ -11,14 +11,14 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from payi_otel._guard import guard
 from payi_otel.delivery._unclaimed import feed_unclaimed
-from payi_otel.delivery.outcome import Sink
-from payi_otel.delivery.queue import Convert, DeliveryQueue
+from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.exporters._queue import to_queue
 from payi_otel.payload import registry
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from payi_otel.config import PayiInstrumentConfig, Settings
+    from payi_otel.config import PayiInstrumentConfig
 
     Config: TypeAlias = PayiInstrumentConfig | Mapping[str, Any] | None
 
@@ -115,7 +115,7 @@ def _to_http_queue(api_key: str | None, base_url: str | None, config: Config, lo
     from payi_otel.exporters.http import HttpSink
 
     settings = load_settings(config)
-    return _to_queue(HttpSink(to_target(Payi(api_key=api_key, base_url=base_url))), settings, logs)
+    return to_queue(HttpSink(to_target(Payi(api_key=api_key, base_url=base_url))), settings, log_prompt_and_response=logs)
 
 
 def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config, logs: bool) -> DeliveryQueue:
@@ -124,22 +124,4 @@ def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config, log
 
     settings = load_settings(config)
     configured = settings.offline_instrumentation.file_name if settings.offline_instrumentation is not None else None
-    return _to_queue(FileSink(file_name if file_name is not None else configured), settings, logs)
-
-
-def _to_queue(sink: Sink, settings: Settings, logs: bool) -> DeliveryQueue:
-    return DeliveryQueue(
-        sink,
-        convert=_to_convert(settings, logs),
-        retry=settings.ingest_retry,
-        connection_error_logging_window_s=settings.connection_error_logging_window,
-        exit_timeout_s=settings.exit_timeout_s,
-        inline=settings.delivery == "inline",
-    )
-
-
-def _to_convert(settings: Settings, logs: bool) -> Convert:
-    from payi_otel.packets.convert import PacketRules, to_packet
-
-    rules = PacketRules.from_settings(settings, log_prompt_and_response=logs)
-    return lambda span, payload: to_packet(span, payload, rules)
+    return to_queue(FileSink(file_name if file_name is not None else configured), settings, log_prompt_and_response=logs)
