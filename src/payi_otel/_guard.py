@@ -17,13 +17,18 @@ def log_fault(doing: str, fault: BaseException) -> None:
     if raise_faults:
         raise fault
     try:
-        tb = fault.__traceback__
-        while tb is not None and tb.tb_next is not None:
-            tb = tb.tb_next
-        place = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}" if tb is not None else "unknown place"
-        logger.error("payi-otel failed while %s (%s at %s); the call itself is not affected", doing, type(fault).__name__, place)
+        kind, place = type(fault).__name__, place_of(fault)
+        logger.error("payi-otel failed while %s (%s at %s); the call itself is not affected", doing, kind, place)
     except Exception:  # a logging handler of the application may itself fail
         return
+
+
+def place_of(fault: BaseException) -> str:
+    """`file:line` where an exception was raised: all that may be said of one, beside its type."""
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown place"
 
 
 @contextmanager

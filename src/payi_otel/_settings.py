@@ -160,7 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     propagate: Annotated[
         tuple[str, ...],
         Rule(v.texts(_SCOPE_NAME, "each a scope field"), "Scope fields that travel to other services as baggage."),
-    ] = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")
+    ] = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")  # not the user: it also goes to strangers
     trust_inbound_baggage: Annotated[bool, Rule(v.BOOL, "Take scope fields from the baggage of requests that come in.")] = False
     enforce_limits: Annotated[bool, Rule(v.BOOL, "Refuse calls of a limit that Pay-i has blocked.")] = False
     ingest_bulk: Annotated[

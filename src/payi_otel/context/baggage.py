@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 from opentelemetry import baggage
 from opentelemetry.context import Context
 
+from payi_otel._settings import Settings
 from payi_otel.context import _notice
 from payi_otel.context._fields import ScopeFields, is_use_case_name
 from payi_otel.context._text import from_text, to_text
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
 
 PREFIX: Final = "payi."
-DEFAULT_FIELDS: Final = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")
-"""Not the user: baggage goes with every request an application makes, also to strangers."""
+DEFAULT_FIELDS: Final = Settings().propagate
 
 _MAX_BYTES = 4096
 """For all our entries together, as they stand in the header; W3C allows 8192 for everyone's."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-_MAX_INT32: Final = 2_147_483_647
-"""The API's type of units and latencies; a larger number is answered with 400."""
+from payi_otel.packets.model import MAX_NUMBER
 
 
 def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,9 +26,9 @@ def _to_units(units: Any) -> Any:
 
 
 def _to_count(value: Any) -> int:
-    if type(value) is int and 0 <= value <= _MAX_INT32:
+    if type(value) is int and 0 <= value <= MAX_NUMBER:
         return value
     try:
-        return int(min(max(value, 0), _MAX_INT32)) if value == value else 0
+        return int(min(max(value, 0), MAX_NUMBER)) if value == value else 0
     except Exception:  # not a number at all
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from payi_otel._guard import place_of
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 
@@ -39,10 +40,7 @@ class Reporter:
 
     def not_made(self, fault: Exception) -> None:
         """A packet could not be made of a call; the exception's text may hold a prompt, so its type and place must do."""
-        tb = fault.__traceback__
-        while tb is not None and tb.tb_next is not None:
-            tb = tb.tb_next
-        place = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}" if tb is not None else "unknown place"
+        place = place_of(fault)
         text = "a packet is lost: it could not be made of its call (%s at %s)"
         self._log.write(logging.ERROR, ("made", place), self._window_s, text, type(fault).__name__, place)
 

@@ -168,11 +168,6 @@ class Invocation:
         """Notes that the first event with output of the model's own has come."""
         self.payload.first_completion_token_ms = self.elapsed_ms()
 
-    @property
-    def is_open(self) -> bool:
-        """False once the call has ended."""
-        return bool(self._open)
-
     def end(
         self,
         reason: EndReason,

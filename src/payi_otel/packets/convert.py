@@ -15,7 +15,7 @@ import orjson
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.context.scope import Scope, current_scope
-from payi_otel.packets.model import IngestPacket
+from payi_otel.packets.model import MAX_NUMBER, IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
 from payi_otel.payload import Content, Payload
@@ -29,8 +29,6 @@ logger = logging.getLogger("payi.instrument")
 
 _SAFE_RESPONSE_HEADERS = ("content-type", "date", "x-request-id", "request-id", "apim-request-id", "retry-after", "server")
 _SAFE_RESPONSE_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-", "x-ms-", "x-amzn-", "cf-ray")
-_MAX_INT32 = 2_147_483_647
-"""Pay-i's bound for every number of a packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +216,7 @@ def _safe(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
 
 
 def _bounded(number: int) -> int:
-    return max(0, min(number, _MAX_INT32))
+    return max(0, min(number, MAX_NUMBER))
 
 
 def _bounded_or_none(number: int | None) -> int | None:
