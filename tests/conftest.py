@@ -1,14 +1,23 @@
-"""What every test stands on: a clean environment, and our own faults raised. Sockets and hangs are set in pyproject.toml."""
+"""What every test stands on: a clean environment, our own faults raised, and the two servers on loopback that calls go between.
+
+Sockets and hangs are set in pyproject.toml.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from comparing import comparable
+from provider_server import ProviderServer
 
+import payi_otel
 from payi_otel import _guard
+from payi_otel.testing import IngestServer
 
-FOREIGN_PREFIXES = ("PAYI_", "OPENAI_", "AZURE_OPENAI_", "OTEL_")
+FOREIGN_PREFIXES = ("PAYI_", "OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "AWS_", "GOOGLE_", "GEMINI_", "DATABRICKS_", "OTEL_")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -18,9 +27,51 @@ def pytest_configure(config: pytest.Config) -> None:
         if name.startswith(FOREIGN_PREFIXES) or name.lower() in PROXIES:
             del os.environ[name]
     os.environ["NO_PROXY"] = "*"
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
 @pytest.fixture(autouse=True)
 def raised_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that users would find in their log fails the test that met it; a test of the log itself sets this back."""
     monkeypatch.setattr(_guard, "raise_faults", True)
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderServer]:
+    """A scripted provider."""
+    server = ProviderServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def ingest() -> Iterator[IngestServer]:
+    """A strict Pay-i."""
+    with IngestServer() as server:
+        yield server
+
+
+@pytest.fixture
+def instrument(ingest: IngestServer) -> Iterator[Callable[..., None]]:
+    """`payi_instrument` towards the ingest server; undone after the test."""
+
+    def start(config: dict[str, Any] | None = None, **arguments: Any) -> None:
+        payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
+        payi_otel.payi_instrument(payi=payi, config={"use_case_name": "tests", "use_case_id": "case-1", **(config or {})}, **arguments)
+
+    yield start
+    payi_otel.shutdown(5)
+
+
+@pytest.fixture
+def packets(ingest: IngestServer) -> Callable[[int], list[dict[str, Any]]]:
+    """Flushes, and gives exactly so many packets, whole and comparable (see `comparable`)."""
+
+    def get(count: int = 1) -> list[dict[str, Any]]:
+        assert payi_otel.flush(10)
+        assert len(ingest.packets) == count, [packet["body"].get("provider_response_id") for packet in ingest.packets]
+        assert len(ingest.requests) == count, "a packet was sent more than once"
+        return [comparable(packet) for packet in ingest.packets]
+
+    return get

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -345,10 +346,15 @@ def test_everything_wrong_is_in_one_error() -> None:
         payi_otel.payi_instrument(logger="x")  # type: ignore[arg-type]
 
 
-def test_nothing_to_instrument_is_said(ingest: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_to_instrument_is_said(ingest: IngestServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """An instrumentation that never attached must not look like an application without calls."""
+
+    def no_version(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr("payi_otel.instrumentors._base.version", no_version)
     payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
-    payi_otel.payi_instrument(payi=payi, instruments={payi_otel.PayiCategories.anthropic})
+    payi_otel.payi_instrument(payi=payi, instruments={payi_otel.PayiCategories.openai})
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
         "no calls will be recorded: none of the SDKs this version instruments is installed and wanted (openai)"
     ]

@@ -56,10 +56,21 @@ class _Runtime:
         from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
         self._forwarding = forwarding
-        self.queue = to_queue(sink, settings, log_prompt_and_response=logs, before_shutdown=_end_open_calls)
+        self.queue = to_queue(sink, settings, log_prompt_and_response=logs, before_shutdown=self._end_open_calls)
         self.provider = JoiningTracerProvider(RetryQueueSpanProcessor(self.queue))
-        self.instrumentors = _start_instrumentors(self.provider, settings.instruments)
+        self.instrumentors = _start_instrumentors(self.provider, settings)
         self._threading = _carry_context_into_threads()
+
+    def _end_open_calls(self) -> None:
+        """Before the queue closes: open streams end with what they have; calls without an answer are named as lost."""
+        from payi_otel.instrumentors._stream import end_open_streams
+
+        end_open_streams()
+        if open_calls := len(registry):
+            logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
+        for instrumentor in self.instrumentors:
+            if unfinished := instrumentor.unfinished():
+                logger.warning("%s", unfinished)
 
     def stop(self, timeout_s: float | None) -> None:
         for instrumentor in self.instrumentors:
@@ -166,8 +177,9 @@ def instrumented() -> tuple[Instrumented, ...]:
     """The provider SDKs that are instrumented, with their versions and the methods wrapped so far."""
     runtime = _runtime
     return tuple(
-        Instrumented(one.name, one.distribution, one.installed_version() or "", tuple(one.wrapped))
+        Instrumented(one.name, one.distribution, sdk, tuple(one.wrapped))
         for one in (runtime.instrumentors if runtime is not None else ())
+        if (sdk := one.installed_version()) is not None
     )
 
 
@@ -220,22 +232,20 @@ def _default_scope(settings: Settings, caller: str) -> Scope:
     )
 
 
-def _start_instrumentors(provider: Any, instruments: frozenset[str] | None) -> tuple[ProviderInstrumentor, ...]:
-    from payi_otel.instrumentors.openai import OpenAIInstrumentor
+def _start_instrumentors(provider: Any, settings: Settings) -> tuple[ProviderInstrumentor, ...]:
+    """Starts those that are wanted; an SDK that is not there yet is instrumented when it is installed and imported."""
+    from payi_otel.instrumentors._discovery import all_instrumentors
 
-    wanted = None
-    if instruments is not None:
-        wanted = instruments.union(*(_SAME_SERVICE.get(category, frozenset()) for category in instruments))
-    started: list[ProviderInstrumentor] = []
-    known = (OpenAIInstrumentor(),)
-    for instrumentor in known:
-        if instrumentor.installed_version() is not None and (wanted is None or wanted & instrumentor.categories):
-            instrumentor.instrument(tracer_provider=provider, categories=wanted, skip_dep_check=True)
-            started.append(instrumentor)
-    if not started:
-        names = ", ".join(instrumentor.distribution for instrumentor in known)
+    wanted = settings.instruments
+    if wanted is not None:
+        wanted = wanted.union(*(_SAME_SERVICE.get(category, frozenset()) for category in wanted))
+    started = tuple(one for one in all_instrumentors() if wanted is None or wanted & one.categories)
+    for instrumentor in started:
+        instrumentor.instrument(tracer_provider=provider, categories=wanted, settings=settings, skip_dep_check=True)
+    if not any(instrumentor.installed_version() for instrumentor in started):
+        names = ", ".join(instrumentor.distribution for instrumentor in started)
         logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
-    return tuple(started)
+    return started
 
 
 def _carry_context_into_threads() -> Any:
@@ -247,18 +257,6 @@ def _carry_context_into_threads() -> Any:
         return None
     instrumentor.instrument(skip_dep_check=True)
     return instrumentor
-
-
-def _end_open_calls() -> None:
-    """Before the queue closes: open streams end with what they have; calls without an answer are named as lost."""
-    from payi_otel.instrumentors._stream import end_open_streams
-    from payi_otel.instrumentors.openai import unfinished_background_responses
-
-    end_open_streams()
-    if open_calls := len(registry):
-        logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
-    if unfinished := unfinished_background_responses():
-        logger.warning("%d background responses were never seen to finish: their cost is not recorded", unfinished)
 
 
 def _say_what_has_no_effect(settings: Settings) -> None:

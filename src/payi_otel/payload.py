@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
+    from payi_otel.packets.counting import TokenCounter
     from payi_otel.packets.units import Usage
 
 EndReason = Literal["completed", "closed", "cancelled", "error", "abandoned", "unread"]
@@ -38,16 +39,23 @@ class Content:
     streamed: bool
     function_calls: Sequence[FunctionCall] = ()
     estimated_tokens: tuple[int, int] | None = None
-    """(input, output), only where `estimate` was asked for."""
+    """(input, output), only where a counter was given."""
     usage: Usage | None = None
     """The provider's own, where it had come although the caller left before it."""
+    image_texts: Sequence[str] | None = None
+    """All text of the prompt where an image stands beside it: what the text is not of the input, the image is."""
 
 
 class ContentReader(Protocol):
     """Turns the references an instrumentor kept into `Content`."""
 
-    def read(self, *, inline_data: bool, estimate: bool) -> Content:
-        """Runs once, in the worker. With `inline_data` off, base64 data is replaced by `<not_instrumented>`."""
+    def read(self, *, inline_data: bool, estimate: TokenCounter | None) -> Content:
+        """Runs once, in the worker.
+
+        Args:
+            inline_data: False: base64 data is replaced by `<not_instrumented>`.
+            estimate: Counts tokens where the provider gave no usage; None where it did.
+        """
         ...
 
 

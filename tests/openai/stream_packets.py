@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from openai_shapes import SCOPE
+from comparing import SCOPE
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 REQUEST = {"messages": MESSAGES, "model": "gpt-4o-mini"}

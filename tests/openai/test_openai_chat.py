@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from openai_shapes import SCOPE, completion
+from comparing import SCOPE
+from openai_shapes import completion
 from provider_server import Reply
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]

@@ -12,7 +12,10 @@ from provider_server import Reply
 from response_shapes import REQUEST as RESPONSE_REQUEST
 from response_shapes import response
 
-from payi_otel.instrumentors.openai._content import OpenAIContent, estimate_tokens, without_inline_data
+from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.packets.counting import by_length
+
+without_inline_data = OpenAIContent.inline.strip
 
 GONE = "<not_instrumented>"
 DATA = base64.b64encode(bytes(range(256)) * 4).decode()
@@ -143,7 +146,7 @@ def test_what_we_added_is_not_the_callers_request(instrument: Any, client: Any, 
 def test_unreadable_content_is_none() -> None:
     """Bytes that are no JSON are no answer; nothing is raised."""
     content = OpenAIContent(b"\xff\xfe", [b"<html>", b"", {"choices": None, "output": None}, [1], "text"], streamed=False).read(
-        inline_data=False, estimate=True
+        inline_data=False, estimate=by_length
     )
     assert content.request is None
     assert content.function_calls == ()
@@ -161,4 +164,5 @@ def test_unreadable_content_is_none() -> None:
 )
 def test_estimates_count_words_and_no_data(request_json: Any, answers: list[Any], tokens: tuple[int, int]) -> None:
     """Four characters are a token; a picture's base64 is no text."""
-    assert estimate_tokens(request_json, answers) == tokens
+    content = OpenAIContent(request_json, answers, streamed=False).read(inline_data=False, estimate=by_length)
+    assert content.estimated_tokens == tokens

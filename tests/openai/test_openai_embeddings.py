@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE
+from comparing import SCOPE
 from provider_server import Reply
 
 import payi_otel

@@ -8,7 +8,8 @@ import threading
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE, completion
+from comparing import SCOPE
+from openai_shapes import completion
 from provider_server import Reply
 from pydantic import BaseModel
 

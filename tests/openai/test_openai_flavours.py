@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE, chat_events, completion
+from comparing import SCOPE
+from openai_shapes import chat_events, completion
 from provider_server import ProviderServer, Reply
 from response_shapes import REQUEST as RESPONSE_REQUEST
 from response_shapes import events, response

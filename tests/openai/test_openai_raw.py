@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE, chat_events, completion
+from comparing import SCOPE
+from openai_shapes import chat_events, completion
 from provider_server import Reply, sse
 from stream_packets import ESTIMATED, EXACT, REQUEST, STREAMED, readable, stream_packet
 

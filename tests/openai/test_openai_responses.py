@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE
+from comparing import SCOPE
 from provider_server import Reply
 from pydantic import BaseModel
 from response_shapes import REQUEST, RESPONSE_USAGE, UNITS, call, events, response, search

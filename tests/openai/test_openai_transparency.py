@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai_shapes import SCOPE, chat_events, completion
+from comparing import SCOPE
+from openai_shapes import chat_events, completion
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from provider_server import Reply
 from stream_packets import ESTIMATED, MESSAGES, REQUEST, STREAMED, readable, stream_packet

@@ -15,6 +15,7 @@ from payi_otel import _ingest_rules as rules
 from payi_otel._json import to_json
 from payi_otel.context.scope import Scope
 from payi_otel.packets.convert import PacketRules, stack_lines, to_packet, usage_of_attributes
+from payi_otel.packets.counting import TokenCounter
 from payi_otel.packets.units import Units, Usage
 from payi_otel.payload import Content, FunctionCall, Payload
 
@@ -45,9 +46,9 @@ class Said:
     content: Content | Exception
     asked: tuple[bool, bool] | None = None
 
-    def read(self, *, inline_data: bool, estimate: bool) -> Content:
+    def read(self, *, inline_data: bool, estimate: TokenCounter | None) -> Content:
         """Gives it, and remembers what was asked."""
-        self.asked = (inline_data, estimate)
+        self.asked = (inline_data, estimate is not None)
         if isinstance(self.content, Exception):
             raise self.content
         return self.content

@@ -18,12 +18,20 @@ from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
 
-    __slots__ = ("_head", "request", "response")
+    __slots__ = ("_head", "received", "request", "response", "sent")
 
     def __init__(self) -> None:
         self.request: Any = None
         self.response: Any = None
+        self.sent: bytes | None = None
+        """The body that was sent, where the SDK's transport has no request object."""
+        self.received: bytes | None = None
+        """The body that came, likewise."""
         self._head: tuple[Any, int | None] = (None, None)
+
+    def put_head(self, headers: Any, status: int | None) -> None:
+        """Notes an answer of a transport that has no response object."""
+        self._head = (headers, status)
 
     def let_go(self) -> None:
         """Keeps of the response its status and headers only: whoever gets it to read decides how long it lives."""
@@ -37,6 +45,8 @@ class HttpExchange:
 
     def request_body(self) -> bytes | None:
         """The bytes that were sent, or None where they were streamed or never built."""
+        if self.sent is not None:
+            return self.sent
         request: Any = self.request if self.request is not None else getattr(self.response, "_request", None)
         try:
             content = getattr(request, "content", None)
@@ -46,7 +56,7 @@ class HttpExchange:
 
     def response_body(self) -> bytes | None:
         """The bytes that came, or None while they have not been read."""
-        content = getattr(self.response, "_content", None)
+        content = self.received if self.received is not None else getattr(self.response, "_content", None)
         return content if isinstance(content, bytes) else None
 
     @property

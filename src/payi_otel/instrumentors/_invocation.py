@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType
 from typing import Any, Literal
 
@@ -67,8 +67,20 @@ class Request:
     """The keyword arguments without what we added, where we added something."""
     headers: Mapping[str, Any] = field(default_factory=dict)
     """The caller's own extra headers, ours taken out."""
+    operation: str | None = None
+    """`gen_ai.operation.name`, where this call's differs from its method's."""
     on_answer: Callable[[Invocation, Answer], Answer] | None = None
     """A provider's last word on an answer before its call ends: it may set `unbilled`, or complete the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCall:
+    """What another model did for a call, on the provider's side: billed at that model's price, so it is a packet of its own."""
+
+    model: str
+    usage: Usage
+    suffix: str
+    """Makes its packet's id of the call's, e.g. `advisor.1`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,11 @@ class Answer:
     """That error took the place of the answer: the packet carries no 200."""
     unbilled: bool = False
     """This call makes no packet: its answer is billed with another call, or was."""
+    resource_scope: str | None = None
+    """Where it ran, as far as that has a price of its own."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Facts for the packet's properties."""
+    others: Sequence[OtherCall] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -107,13 +124,14 @@ def is_inside(instance: Any) -> bool:
 class Invocation:
     """The one mutable object of a call."""
 
-    __slots__ = ("_context", "_open", "_span", "_start_ns", "exchange", "payload", "request")
+    __slots__ = ("_context", "_open", "_operation", "_span", "_start_ns", "_tracer", "exchange", "payload", "request")
 
     def __init__(
         self, tracer: Tracer, operation: str, request: Request, scope: Scope, module: str, instance: Any, frame: FrameType | None
     ) -> None:
         client = request.client
         self.request = request
+        self._tracer, self._operation = tracer, operation
         self.exchange = HttpExchange()
         self.payload = Payload(
             scope=scope,
@@ -187,7 +205,28 @@ class Invocation:
             self._fill_answer(answer, error, status)
         finally:
             self._end_span(reason, answer, error)
+        if answer.others and not answer.unbilled:
+            self._record_others(answer)
         return self.payload.ticket
+
+    def _record_others(self, answer: Answer) -> None:
+        parent = set_span_in_context(self._span)
+        for other in answer.others:
+            made = replace(
+                self.payload,
+                model=other.model,
+                response_model=other.model,
+                response_id=f"{answer.response_id}.{other.suffix}" if answer.response_id else None,
+                usage=other.usage,
+                http_status=self.payload.http_status or 200,
+                end_reason="completed",
+                failure=None,
+                error_body=None,
+                content=None,
+                ticket=None,
+                properties={semconv.PROPERTY_PART_OF: answer.response_id or ""},
+            )
+            record(self._tracer, self._operation, self.request.client.provider, made, parent)
 
     def _fill(self, reason: EndReason, content: ContentReader | None, error: BaseException | None) -> None:
         payload = self.payload
@@ -206,6 +245,8 @@ class Invocation:
         payload.http_status = None if answer.refused else status
         payload.response_id, payload.response_model = answer.response_id, answer.model
         payload.usage, payload.service_tier = answer.usage, answer.service_tier
+        payload.resource_scope = answer.resource_scope
+        payload.properties.update(answer.properties)
         if error is None:
             payload.failure = answer.failure
 
@@ -232,6 +273,35 @@ class Invocation:
         except IndexError:
             return False
         return True
+
+
+def record(tracer: Tracer, operation: str, provider: str, payload: Payload, parent: Context | None = None) -> None:
+    """Records a call that is over already (a part of another, a batch's result): its span and, with it, its packet."""
+    usage = payload.usage
+    attributes: dict[str, Any] = {
+        semconv.OPERATION_NAME: operation,
+        semconv.PROVIDER_NAME: provider,
+        semconv.PAYI_CATEGORY: payload.category,
+        semconv.REQUEST_MODEL: payload.model,
+        semconv.RESPONSE_MODEL: payload.response_model,
+        semconv.RESPONSE_ID: payload.response_id,
+        **(usage.to_attributes() if usage is not None else {}),
+    }
+    span = tracer.start_span(
+        f"{operation} {payload.model}" if payload.model else operation,
+        context=parent,
+        kind=SpanKind.CLIENT,
+        attributes={name: value for name, value in attributes.items() if value is not None},
+        start_time=payload.started_at_ns,
+    )
+    if not span.is_recording():
+        span.end()
+        registry.offer(payload)
+        return
+    span_id = span.get_span_context().span_id
+    registry.put(span_id, payload)
+    span.end(payload.started_at_ns + payload.latency_ms * 1_000_000)
+    registry.hand_over(span_id)
 
 
 def _start_attributes(operation: str, request: Request) -> dict[str, Any]:

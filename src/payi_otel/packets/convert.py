@@ -15,6 +15,7 @@ import orjson
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.context.scope import Scope, current_scope
+from payi_otel.packets.counting import by_length
 from payi_otel.packets.model import MAX_NUMBER, IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
@@ -95,7 +96,7 @@ def _read_content(payload: Payload, rules: PacketRules) -> Content | None:
     if payload.content is None:
         return None
     try:
-        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=_is_estimated(payload))
+        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=by_length if _is_estimated(payload) else None)
     except Exception as fault:
         logger.warning("the bodies of a call could not be read (%s): its packet goes without them", type(fault).__name__)
         return None

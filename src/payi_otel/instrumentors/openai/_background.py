@@ -160,8 +160,3 @@ def _take_over(payload: Payload, opened: _Opened, answer: Answer) -> None:
 
 background = BackgroundResponses()
 """The process's one memory of them: a response may be fetched with another client than it was asked with."""
-
-
-def unfinished_background_responses() -> int:
-    """How many were asked for in this process and never seen to finish; they are forgotten with that."""
-    return background.forget()

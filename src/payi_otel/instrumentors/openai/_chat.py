@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 
 from payi_otel import semconv
+from payi_otel.instrumentors._content import RecordedEvents
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
-from payi_otel.instrumentors.openai._content import OpenAIContent, RecordedEvents
+from payi_otel.instrumentors._values import get
+from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
-from payi_otel.instrumentors.openai._usage import get, read_usage
+from payi_otel.instrumentors.openai._usage import read_usage
 from payi_otel.payload import ContentReader
 
 _MAX_REMEMBERED = 1024

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from payi_otel.instrumentors._invocation import Answer
+from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.openai._operation import OpenAIOperation
-from payi_otel.instrumentors.openai._usage import get, read_usage
+from payi_otel.instrumentors.openai._usage import read_usage
 
 
 class Embeddings(OpenAIOperation):

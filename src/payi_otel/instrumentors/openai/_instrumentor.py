@@ -6,6 +6,7 @@ from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._chat import Chat, usage_option
 from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._embeddings import Embeddings
@@ -34,23 +35,28 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
         Patch(_CHAT, "Completions.create", CHAT),
         Patch(_CHAT, "AsyncCompletions.create", CHAT, is_async=True),
-        Patch(_CHAT, "Completions.parse", CHAT, optional=True),
-        Patch(_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, optional=True),
-        Patch(_OLD_CHAT, "Completions.parse", CHAT, optional=True),
-        Patch(_OLD_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, optional=True),
+        Patch(_CHAT, "Completions.parse", CHAT, since="1.92"),
+        Patch(_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, since="1.92"),
+        Patch(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
+        Patch(_OLD_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, until="1.92"),
         Patch(_RESPONSES, "Responses.create", RESPONSES),
         Patch(_RESPONSES, "AsyncResponses.create", RESPONSES, is_async=True),
-        Patch(_RESPONSES, "Responses.parse", RESPONSES, optional=True),
-        Patch(_RESPONSES, "AsyncResponses.parse", RESPONSES, is_async=True, optional=True),
-        Patch(_RESPONSES, "Responses.compact", RESPONSES, optional=True),
-        Patch(_RESPONSES, "AsyncResponses.compact", RESPONSES, is_async=True, optional=True),
+        Patch(_RESPONSES, "Responses.parse", RESPONSES),
+        Patch(_RESPONSES, "AsyncResponses.parse", RESPONSES, is_async=True),
+        Patch(_RESPONSES, "Responses.compact", RESPONSES),
+        Patch(_RESPONSES, "AsyncResponses.compact", RESPONSES, is_async=True),
         Patch(_RESPONSES, "Responses.retrieve", FETCH),
         Patch(_RESPONSES, "AsyncResponses.retrieve", FETCH, is_async=True),
-        Patch(_RESPONSES, "Responses.cancel", FETCH, optional=True),
-        Patch(_RESPONSES, "AsyncResponses.cancel", FETCH, is_async=True, optional=True),
+        Patch(_RESPONSES, "Responses.cancel", FETCH),
+        Patch(_RESPONSES, "AsyncResponses.cancel", FETCH, is_async=True),
         Patch(_EMBEDDINGS, "Embeddings.create", EMBEDDINGS),
         Patch(_EMBEDDINGS, "AsyncEmbeddings.create", EMBEDDINGS, is_async=True),
     )
+
+    def unfinished(self) -> str | None:
+        """Background responses that nobody fetched to their end."""
+        count = background.forget()
+        return f"{count} background responses were never seen to finish: their cost is not recorded" if count else None
 
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from payi_otel import semconv
-from payi_otel.instrumentors._invocation import Answer, Invocation, Request
-from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_raw, tap_response
-from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
+from payi_otel.instrumentors._invocation import Invocation, Request
+from payi_otel.instrumentors._stainless import StainlessOperation, raw_form
 from payi_otel.instrumentors.openai._client import read_client
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.payload import ContentReader
-
-RAW_HEADER = "X-Stainless-Raw-Response"
-"""Set by `with_raw_response` ("true") and `with_streaming_response` ("stream") before they call the wrapped method."""
 
 _PARAMETERS = {
     "temperature": semconv.REQUEST_TEMPERATURE,
@@ -29,7 +25,7 @@ _PARAMETERS = {
 }
 
 
-class OpenAIOperation:
+class OpenAIOperation(StainlessOperation):
     """One kind of call; subclasses say how its answers are read."""
 
     name = "chat"
@@ -54,59 +50,15 @@ class OpenAIOperation:
             raw=raw_form(kwargs.get("extra_headers"), streamed=streamed),
         )
 
-    def read_answer(self, result: Any) -> Answer:
-        """Reads a plain result; the subclass's."""
-        raise NotImplementedError
-
-    def new_reader(self, invocation: Invocation) -> StreamReader:
-        """A reader for the call's stream; the subclass's, where it has streams."""
-        raise NotImplementedError
-
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view: the bytes that went and came, or the result itself where the bytes were not kept."""
         body = result if isinstance(result, bytes) else invocation.exchange.response_body()
         return OpenAIContent(request_body(invocation), [body if body is not None else result], streamed=False)
 
     def adopt(self, invocation: Invocation, result: Any, *, is_async: bool) -> bool:
-        """Instruments what is still to be read, in place."""
-        request = invocation.request
+        """Notes the deployment that Azure tells with its answer."""
         note_deployment(invocation)
-        if request.stream and (request.raw == "lazy" or hasattr(result, "_iterator")):
-            tap = Tap(invocation, self.new_reader(invocation))
-            sieve = SseSieve(tap, withholds=request.usage_injected)
-            if request.raw == "lazy":
-                tap_raw(result, tap, is_async=is_async)
-                tap_response(result.http_response, tap, sieve, is_async=is_async)
-            else:
-                tap_iterator(result, tap, is_async=is_async)
-                tap_response(result.response, tap, sieve, is_async=is_async)
-        elif request.raw == "lazy":
-            tap = Tap(invocation, BodyReader(self.read_answer, self._body_content))
-            tap_response(result.http_response, tap, BodySieve(tap), is_async=is_async)
-        else:
-            return False
-        invocation.let_go()
-        return True
-
-    def second_try(self, invocation: Invocation, error: BaseException) -> dict[str, Any] | None:
-        """Nothing was added to the call, so there is nothing to take back."""
-        return None
-
-    def accepted(self, invocation: Invocation) -> None:
-        """Nothing was added, so there is nothing to remember."""
-
-    def _body_content(self, invocation: Invocation, body: bytes) -> ContentReader:
-        return self.content(invocation, body)
-
-
-def raw_form(headers: Any, *, streamed: bool) -> Literal["no", "read", "lazy"]:
-    """Which raw response the caller asked for. A raw stream is always still to be read."""
-    if not isinstance(headers, Mapping):
-        return "no"
-    form = headers.get(RAW_HEADER)
-    if form is None:
-        return "no"
-    return "lazy" if form == "stream" or streamed else "read"
+        return super().adopt(invocation, result, is_async=is_async)
 
 
 def note_deployment(invocation: Invocation) -> None:

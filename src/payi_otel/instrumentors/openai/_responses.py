@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from payi_otel import semconv
+from payi_otel.instrumentors._content import RecordedEvents
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.openai._background import background
-from payi_otel.instrumentors.openai._content import OpenAIContent, RecordedEvents
+from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
-from payi_otel.instrumentors.openai._usage import count_of, get, read_usage
+from payi_otel.instrumentors.openai._usage import read_usage
 from payi_otel.payload import ContentReader
 
 _OUTPUT_EVENTS = frozenset(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from payi_otel.instrumentors._values import count_of, fit, get
 from payi_otel.packets.units import (
     AUDIO,
     AUDIO_CACHE_READ,
@@ -26,35 +27,6 @@ from payi_otel.packets.units import (
 )
 
 _TOTALS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
-_MAX_DIGITS = 18
-"""A longer number is none that was counted, and Python takes its time to read very long ones."""
-
-
-def get(value: Any, name: str) -> Any:
-    """One field of an SDK object or of its JSON; None where it is missing."""
-    if isinstance(value, dict):
-        return value.get(name)
-    return getattr(value, name, None)
-
-
-def count_of(value: Any, name: str, problems: list[str]) -> int:
-    """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
-    number = get(value, name)
-    if number is None:
-        return 0
-    if type(number) is int and number >= 0:
-        return number
-    return _odd_count(number, name, problems)
-
-
-def _odd_count(number: Any, name: str, problems: list[str]) -> int:
-    """Servers that only speak like OpenAI send `12.0` and `"12"`; what is no whole number is said, not guessed."""
-    if isinstance(number, float) and number >= 0 and number.is_integer():
-        return int(number)
-    if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS:
-        return int(number)
-    problems.append(f"{name} is no count")
-    return 0
 
 
 def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
@@ -77,7 +49,7 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         AUDIO: count_of(outs, "audio_tokens", problems),
         IMAGE: count_of(outs, "image_tokens", problems),
     }
-    problems += _fit("input", input_parts, total_in) + _fit("output", output_parts, total_out)
+    problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
     if get(usage, "total_tokens") is not None:
         total = count_of(usage, "total_tokens", problems)
         if total != total_in + total_out:
@@ -118,19 +90,6 @@ def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
         AUDIO: audio - cached_audio,
         VISION: image - cached_image,
     }
-
-
-def _fit(side: str, parts: dict[str, int], total: int) -> list[str]:
-    """Cuts parts that exceed their total, in their order, so that the units still add up to what the provider billed."""
-    excess = sum(parts.values()) - total
-    if excess <= 0:
-        return []
-    problem = f"the parts of {side} make {sum(parts.values())}, its total is {total}"
-    for name in reversed(parts):
-        cut = min(excess, parts[name])
-        parts[name] -= cut
-        excess -= cut
-    return [problem]
 
 
 def _units(ins: dict[str, int], total_in: int, outs: dict[str, int], total_out: int, web_searches: int) -> dict[str, Units]:

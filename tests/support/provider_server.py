@@ -1,4 +1,4 @@
-"""A scripted provider on loopback: what each test wants OpenAI to answer, over real HTTP."""
+"""A scripted provider on loopback: what each test wants a provider to answer, over real HTTP."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     events: Sequence[Any] | None = None
-    """JSON values (with a `type`, it is also the event's name), or raw text of whole events."""
+    """JSON values (with a `type`, it is also the event's name), raw text of whole events, or bytes (frames of another protocol)."""
     done: bool = True
-    """Ends a stream with `data: [DONE]`."""
+    """Ends a stream of JSON values or text with `data: [DONE]`."""
+    cut_body: bool = False
+    """Resets the connection in the middle of a plain answer."""
     cut_after: int | None = None
     """Resets the connection after so many events."""
     held: bool = False
@@ -38,9 +40,9 @@ class Reply:
     """Writes a stream in pieces of so many bytes, wherever they fall."""
 
 
-def sse(value: Any) -> str:
+def sse(value: Any) -> str | bytes:
     """One event as it stands on the wire."""
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         return value
     name = f"event: {value['type']}\n" if isinstance(value, dict) and "type" in value else ""
     return f"{name}data: {json.dumps(value)}\n\n"
@@ -88,6 +90,14 @@ class ProviderServer:
         self._thread.join(5)
 
 
+def _body_of(raw: bytes) -> Any:
+    """JSON where it is JSON; the bytes where it is not (a form, a file)."""
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return raw
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
@@ -109,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Takes the request, gives the reply."""
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         provider = self.server.provider
-        body = json.loads(raw) if raw else None
+        body = _body_of(raw)
         provider.requests.append(
             {"method": self.command, "path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}, "body": body}
         )
@@ -141,25 +151,34 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(reply, {**extra, "content-length": str(len(data))})
         if reply.gate is not None and reply.head_first:
             reply.gate.wait(10)
+        if reply.cut_body:
+            self.wfile.write(data[: len(data) // 2])
+            self._reset()
+            return
         self.wfile.write(data)
+
+    def _reset(self) -> None:
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     def _stream(self, reply: Reply) -> None:
         packed = zlib.compressobj(wbits=31) if reply.gzipped else None
         extra = {"content-encoding": "gzip"} if packed else {}
         self._head(reply, {"content-type": "text/event-stream", "x-request-id": "req_1", "transfer-encoding": "chunked", **extra})
-        events = [sse(event) for event in reply.events or ()] + (["data: [DONE]\n\n"] if reply.done else [])
+        events: list[str | bytes] = [sse(event) for event in reply.events or ()]
+        if reply.done and not any(isinstance(event, bytes) for event in events):
+            events.append("data: [DONE]\n\n")
         for number, event in enumerate(events):
             if reply.cut_after == number:
-                self.wfile.flush()
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                self.close_connection = True
+                self._reset()
                 return
             if reply.gate is not None and number == len(events) - 1:
                 reply.gate.wait(10)
             if reply.held and number == len(reply.events or ()) - 1:
                 self.server.provider.left.wait(10)
-            data = event.encode()
+            data = event if isinstance(event, bytes) else event.encode()
             if packed is not None:
                 data = packed.compress(data) + packed.flush(zlib.Z_SYNC_FLUSH if number < len(events) - 1 else zlib.Z_FINISH)
             step = reply.piece or len(data)

@@ -1,0 +1,194 @@
+"""What was said in a call, read in the worker: JSON of request and answer, inline data taken out, tool calls, estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import orjson
+
+from payi_otel.instrumentors._raw import read_events
+from payi_otel.instrumentors._stream import StreamReader
+from payi_otel.packets.counting import TokenCounter, by_length
+from payi_otel.packets.units import Usage
+from payi_otel.payload import Content, FunctionCall
+from payi_otel.semconv import NOT_INSTRUMENTED
+
+_MIN_INLINE_CHARS = 256
+"""A shorter value under one of the `maybe_keys` is a word, not data."""
+_MAX_DATA_URL_HEAD = 200
+"""Characters in which the media type of a `data:` URL ends."""
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
+
+
+@dataclass(frozen=True)
+class InlineRules:
+    """Where a provider's JSON holds base64 data. `data:` URLs are found wherever they stand."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """By the `type` of an object, its field that holds base64."""
+    keys: frozenset[str] = frozenset()
+    """Keys that hold base64 wherever they stand."""
+    parents: frozenset[str] = frozenset()
+    """Objects whose `data` is base64."""
+    maybe_keys: frozenset[str] = frozenset({"data", "image", "mask"})
+    """Keys that hold base64 in some APIs and words in others."""
+
+    def strip(self, value: Any, parent: str = "") -> Any:
+        """The same JSON with base64 data replaced by `<not_instrumented>`; `parent` is the key it stands under."""
+        if isinstance(value, dict):
+            own = self.fields.get(str(value.get("type")))
+            return {
+                key: NOT_INSTRUMENTED if self._is_inline(key, item, parent, own) else self.strip(item, key) for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.strip(item, parent) for item in value]
+        return NOT_INSTRUMENTED if isinstance(value, str) and is_data_url(value) else value
+
+    def _is_inline(self, key: str, value: Any, parent: str, own: str | None) -> bool:
+        if not isinstance(value, str) or not value:
+            return False
+        sure = key == own or key in self.keys or (key == "data" and parent in self.parents)
+        return (sure or (key in self.maybe_keys and len(value) >= _MIN_INLINE_CHARS)) and _BASE64.issuperset(value)
+
+
+def is_data_url(text: str) -> bool:
+    """Whether a text is a `data:` URL in base64."""
+    return text[:5].lower() == "data:" and ";base64," in text[:_MAX_DATA_URL_HEAD]
+
+
+class RecordedEvents:
+    """The bytes of a stream, as they came, and how many of its events were taken by the caller."""
+
+    def __init__(self, pieces: Sequence[bytes], taken: int, new_reader: Callable[[], StreamReader]) -> None:
+        self._pieces, self._taken, self._new_reader = pieces, taken, new_reader
+
+    def read(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
+        """The events that were taken; and the usage, where it had come already when the caller left."""
+        events = list(read_events(b"".join(self._pieces)))
+        usage = None
+        if late_usage and len(events) > self._taken:
+            reader = self._new_reader()
+            for event in events:
+                reader.take(event)
+            usage = reader.answer().usage
+        return events[: self._taken], usage
+
+
+class CallContent:
+    """References kept from a call until the worker reads them; a provider's subclass says what its JSON means."""
+
+    inline: ClassVar[InlineRules] = InlineRules()
+
+    def __init__(
+        self,
+        request: Any,
+        answers: Sequence[Any] | RecordedEvents,
+        *,
+        streamed: bool,
+        restore: Mapping[str, Any] | None = None,
+        estimates: bool = True,
+    ) -> None:
+        """Keeps them as they are.
+
+        Args:
+            request: Bytes of JSON or a JSON value that cannot change any more; None where there is none.
+            answers: Bytes, SDK objects or JSON values; one for a plain answer, one an event for a stream.
+            streamed: Whether the answers are events.
+            restore: What we changed in the request, with the caller's own values (None: was not there).
+            estimates: False where the call is known to have cost nothing.
+        """
+        self._request, self._answers = request, answers
+        self._streamed, self._restore, self._estimates = streamed, restore or {}, estimates
+
+    def read(self, *, inline_data: bool, estimate: TokenCounter | None) -> Content:
+        """Makes JSON values of it all."""
+        request, answers, usage = self._request_json(), self._answers, None
+        if isinstance(answers, RecordedEvents):
+            answers, usage = answers.read(late_usage=estimate is not None)
+        answers = [value for answer in answers if (value := self.to_json(answer)) is not None]
+        estimated = self.estimate(request, answers, estimate) if estimate and self._estimates and usage is None else None
+        image_texts = tuple(self.prompt_texts(request)) if self.has_image(request) else None
+        if not inline_data:
+            request = self.inline.strip(request)
+            answers = [self.inline.strip(answer) for answer in answers]
+        return Content(
+            request=request,
+            responses=answers,
+            streamed=self._streamed,
+            function_calls=tuple(self.read_function_calls(answers)),
+            estimated_tokens=estimated,
+            usage=usage,
+            image_texts=image_texts,
+        )
+
+    def to_json(self, value: Any) -> Any:
+        """Bytes, an SDK object or a JSON value as a JSON value; None where it is none."""
+        return to_json(value)
+
+    def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
+        """The caller's tools that the model called, in order, from plain answers and from streams."""
+        return iter(())
+
+    def prompt_texts(self, request: Any) -> Iterator[str]:
+        """Everything the model was given as text."""
+        return iter(())
+
+    def said(self, answer: Any) -> Iterator[str]:
+        """The model's own words and tool arguments in an answer or an event."""
+        return iter(())
+
+    def has_image(self, request: Any) -> bool:
+        """Whether the model was given an image, whose tokens the provider counts as text."""
+        return False
+
+    def prompt_tokens(self, request: Any) -> int:
+        """Tokens of the prompt that were given as tokens."""
+        return 0
+
+    def estimate(self, request: Any, answers: Sequence[Any], count: TokenCounter) -> tuple[int, int]:
+        """(input, output) tokens of a call whose provider gave no usage."""
+        tokens_in = self.prompt_tokens(request) + count(self.prompt_texts(request))
+        said = [text for answer in answers if (text := "".join(self.said(answer)))]
+        tokens_out = count(["".join(said)])
+        if count is by_length and len(answers) > 1:
+            tokens_out = max(tokens_out, len(said))  # a stream sends about one event a token
+        return tokens_in, tokens_out
+
+    def _request_json(self) -> Any:
+        request = self.to_json(self._request)
+        if isinstance(request, dict):
+            for name, original in self._restore.items():
+                if original is None:
+                    request.pop(name, None)
+                else:
+                    request[name] = original
+        return request
+
+
+def to_json(value: Any) -> Any:
+    """An SDK object, bytes or a JSON value as a JSON value; None where it is none."""
+    if isinstance(value, bytes):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return None
+    to_dict = getattr(value, "to_dict", None)
+    if callable(to_dict):
+        return to_dict(mode="json", warnings=False)
+    return value
+
+
+def texts_in(value: Any, without: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Every text in a JSON value but `data:` URLs and the values of these keys."""
+    if isinstance(value, str):
+        if not is_data_url(value):
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item, without)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in without:
+                yield from texts_in(item, without)

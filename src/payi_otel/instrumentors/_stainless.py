@@ -1,0 +1,98 @@
+"""What the SDKs made by Stainless (`openai`, `anthropic`) share: their raw responses, streams and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+
+from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._operation import Failure, Operation, status_of
+from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_raw, tap_response
+from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
+from payi_otel.payload import ContentReader
+
+RAW_HEADER = "X-Stainless-Raw-Response"
+"""Set by `with_raw_response` ("true", "raw") and `with_streaming_response` ("stream") before they call the wrapped method."""
+
+
+class StainlessOperation(Operation):
+    """One kind of call of such an SDK; a provider says how its requests and answers are read."""
+
+    def new_reader(self, invocation: Invocation) -> StreamReader:
+        """A reader for the call's stream, where it has streams."""
+        raise NotImplementedError
+
+    def value_of(self, invocation: Invocation, result: Any) -> Any:
+        """A raw response's JSON."""
+        if invocation.request.raw != "read":
+            return result
+        return to_value(invocation.exchange.response_body() or getattr(result, "content", b"{}"))
+
+    def adopt(self, invocation: Invocation, result: Any, *, is_async: bool) -> bool:
+        """Instruments what is still to be read, in place."""
+        request = invocation.request
+        if request.stream and (request.raw == "lazy" or hasattr(result, "_iterator")):
+            tap = Tap(invocation, self.new_reader(invocation))
+            sieve = SseSieve(tap, withholds=request.usage_injected)
+            if request.raw == "lazy":
+                tap_raw(result, tap, is_async=is_async)
+                tap_response(result.http_response, tap, sieve, is_async=is_async)
+            else:
+                tap_iterator(result, tap, is_async=is_async)
+                tap_response(result.response, tap, sieve, is_async=is_async)
+        elif request.raw == "lazy":
+            tap = Tap(invocation, BodyReader(self.read_answer, self.body_content))
+            tap_response(result.http_response, tap, BodySieve(tap), is_async=is_async)
+        else:
+            return False
+        invocation.let_go()
+        return True
+
+    def body_content(self, invocation: Invocation, body: bytes) -> ContentReader:
+        """The worker's view of a plain body that the caller read for himself."""
+        return self.content(invocation, body)
+
+    def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
+        """An error's status and body; or the answer, where the provider answered and the SDK then failed on it."""
+        exchange, status = invocation.exchange, status_of(error)
+        if exchange.response is None:
+            exchange.response = getattr(error, "response", None)  # SDKs process answers that are errors in another place
+        if status is not None:
+            invocation.payload.error_body = _error_body(error, exchange.response_body())
+            return Answer(response_id=_request_id(error)), None, status
+        body = exchange.response_body()
+        if isinstance(error, Exception) and body and (exchange.status or 500) < 400:
+            # The provider answered, and billed; the SDK then failed on the answer (a length limit, an answer of another shape).
+            return self.read_answer(to_value(body)), body, exchange.status
+        return Answer(), None, None
+
+
+def to_value(body: bytes | None) -> Any:
+    """JSON, or an empty object where it is none."""
+    try:
+        return orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _request_id(error: BaseException) -> str | None:
+    request_id = getattr(error, "request_id", None)
+    return request_id if isinstance(request_id, str) and request_id else None
+
+
+def _error_body(error: BaseException, body: bytes | None) -> str | None:
+    if body is None:
+        body = getattr(getattr(error, "response", None), "_content", None)
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else None
+
+
+def raw_form(headers: Any, *, streamed: bool) -> Literal["no", "read", "lazy"]:
+    """Which raw response the caller asked for. A raw stream is always still to be read."""
+    if not isinstance(headers, Mapping):
+        return "no"
+    form = headers.get(RAW_HEADER)
+    if form is None:
+        return "no"
+    return "lazy" if form == "stream" or streamed else "read"

@@ -1,0 +1,48 @@
+"""Reads single values of SDK objects or of their JSON, whatever odd thing stands in their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MAX_DIGITS = 18
+"""A longer number is none that was counted, and Python takes its time to read very long ones."""
+
+
+def get(value: Any, name: str) -> Any:
+    """One field of an SDK object or of its JSON; None where it is missing."""
+    if isinstance(value, dict):
+        return value.get(name)
+    return getattr(value, name, None)
+
+
+def count_of(value: Any, name: str, problems: list[str]) -> int:
+    """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
+    number = get(value, name)
+    if number is None:
+        return 0
+    if type(number) is int and number >= 0:
+        return number
+    return _odd_count(number, name, problems)
+
+
+def _odd_count(number: Any, name: str, problems: list[str]) -> int:
+    """Servers that only speak like OpenAI send `12.0` and `"12"`; what is no whole number is said, not guessed."""
+    if isinstance(number, float) and number >= 0 and number.is_integer():
+        return int(number)
+    if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS:
+        return int(number)
+    problems.append(f"{name} is no count")
+    return 0
+
+
+def fit(side: str, parts: dict[str, int], total: int) -> list[str]:
+    """Cuts parts that exceed their total, in their order, so that the units still add up to what the provider billed."""
+    excess = sum(parts.values()) - total
+    if excess <= 0:
+        return []
+    problem = f"the parts of {side} make {sum(parts.values())}, its total is {total}"
+    for name in reversed(parts):
+        cut = min(excess, parts[name])
+        parts[name] -= cut
+        excess -= cut
+    return [problem]
