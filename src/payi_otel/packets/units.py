@@ -10,13 +10,19 @@ from payi_otel import semconv
 TEXT = "text"
 TEXT_CACHE_READ = "text_cache_read"
 TEXT_CACHE_WRITE = "text_cache_write"
+TEXT_CACHE_WRITE_1H = "text_cache_write_1h"
 REASONING = "reasoning"
 VISION = "vision"
 VISION_CACHE_READ = "vision_cache_read"
 AUDIO = "audio"
 AUDIO_CACHE_READ = "audio_cache_read"
+VIDEO = "video"
+VIDEO_CACHE_READ = "video_cache_read"
 IMAGE = "image"
+IMAGE_CACHE_READ = "image_cache_read"
 WEB_SEARCH_REQUEST = "web_search_request"
+LARGE_CONTEXT = "_large_context"
+"""Ends the name of a token unit that is billed at the price of a long prompt."""
 _MAX_INT64 = 2**63 - 1
 """OTLP's bound: an exporter of the application's would lose a whole batch of spans to a larger number."""
 
@@ -54,3 +60,8 @@ class Usage:
             semconv.USAGE_REASONING: self.reasoning_tokens or None,
         }
         return {name: min(count, _MAX_INT64) for name, count in pairs.items() if count is not None}
+
+
+def as_large_context(units: Mapping[str, Units]) -> dict[str, Units]:
+    """The same counts under the names of a long prompt; what is counted in requests has one price."""
+    return {name if name == WEB_SEARCH_REQUEST else name + LARGE_CONTEXT: unit for name, unit in units.items()}
