@@ -190,7 +190,6 @@ DEPRECATED: Final = ("openai_config.azure.model_mappings", "azure_openai_config.
 NOT_YET: Final = (
     "proxy",
     "enforce_limits",
-    "anthropic_config",
     "aws_config",
     "ingest_retry.spool_directory",
     "ingest_retry.spool_sync",

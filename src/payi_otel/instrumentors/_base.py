@@ -139,10 +139,17 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
             level = logging.WARNING if patch.is_in(sdk) else logging.DEBUG
             logger.log(level, "%s %s has no %s: calls to it are not recorded", self.distribution, sdk, patch.name)
             return
+        if _is_ours(original):  # a class that took over a method we had wrapped already
+            self.wrapped.append(patch.name)
+            return
         replacement = FunctionWrapper(original, _wrapper_of(patch, binding))
         setattr(owner, attribute, replacement)
         self.wrapped.append(patch.name)
         self._undo.append(partial(_restore, owner, attribute, replacement))
+
+
+def _is_ours(method: Any) -> bool:
+    return getattr(getattr(method, "_self_wrapper", None), "__module__", "").startswith("payi_otel.")
 
 
 def _restore(owner: Any, attribute: str, replacement: FunctionWrapper[Any, Any]) -> None:

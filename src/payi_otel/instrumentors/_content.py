@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
+from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._raw import read_events
-from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.packets.counting import TokenCounter, by_length
 from payi_otel.packets.units import Usage
 from payi_otel.payload import Content, FunctionCall
@@ -58,15 +58,33 @@ def is_data_url(text: str) -> bool:
     return text[:5].lower() == "data:" and ";base64," in text[:_MAX_DATA_URL_HEAD]
 
 
+class EventReader(Protocol):
+    """As much of a `StreamReader` as reads recorded events again."""
+
+    def take(self, event: Any) -> bool:
+        """Notes one event."""
+        ...
+
+    def answer(self) -> Answer:
+        """What they said."""
+        ...
+
+
 class RecordedEvents:
     """The bytes of a stream, as they came, and how many of its events were taken by the caller."""
 
-    def __init__(self, pieces: Sequence[bytes], taken: int, new_reader: Callable[[], StreamReader]) -> None:
-        self._pieces, self._taken, self._new_reader = pieces, taken, new_reader
+    def __init__(
+        self,
+        pieces: Sequence[bytes],
+        taken: int,
+        new_reader: Callable[[], EventReader],
+        parse: Callable[[bytes], Iterator[dict[str, Any]]] = read_events,
+    ) -> None:
+        self._pieces, self._taken, self._new_reader, self._parse = pieces, taken, new_reader, parse
 
     def read(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
         """The events that were taken; and the usage, where it had come already when the caller left."""
-        events = list(read_events(b"".join(self._pieces)))
+        events = list(self._parse(b"".join(self._pieces)))
         usage = None
         if late_usage and len(events) > self._taken:
             reader = self._new_reader()

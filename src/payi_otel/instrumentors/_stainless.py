@@ -9,7 +9,7 @@ import orjson
 
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
-from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_raw, tap_response
+from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
 from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
 from payi_otel.payload import ContentReader
 
@@ -24,6 +24,10 @@ class StainlessOperation(Operation):
         """A reader for the call's stream, where it has streams."""
         raise NotImplementedError
 
+    def new_sieve(self, invocation: Invocation, tap: Tap) -> Sieve:
+        """Reads the bytes of the call's stream, where the caller reads bytes."""
+        return SseSieve(tap, withholds=invocation.request.usage_injected)
+
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """A raw response's JSON."""
         if invocation.request.raw != "read":
@@ -35,7 +39,7 @@ class StainlessOperation(Operation):
         request = invocation.request
         if request.stream and (request.raw == "lazy" or hasattr(result, "_iterator")):
             tap = Tap(invocation, self.new_reader(invocation))
-            sieve = SseSieve(tap, withholds=request.usage_injected)
+            sieve = self.new_sieve(invocation, tap)
             if request.raw == "lazy":
                 tap_raw(result, tap, is_async=is_async)
                 tap_response(result.http_response, tap, sieve, is_async=is_async)

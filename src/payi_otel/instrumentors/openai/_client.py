@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Any
 
+from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.semconv import PROXY_PATH, PayiCategories
 
@@ -31,7 +32,6 @@ CATEGORIES = frozenset(
     }
 )
 """What `read_client` may say."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def read_client(resource: Any) -> ClientFacts:
@@ -40,32 +40,19 @@ def read_client(resource: Any) -> ClientFacts:
     Source: the client classes of `openai` 1.66 to 3.53, and the hosts the services document.
     """
     client = getattr(resource, "_client", None)
-    url = getattr(client, "base_url", None)
-    host = (getattr(url, "host", "") or "").lower()
-    port = getattr(url, "port", None)
-    if port == _DEFAULT_PORTS.get(getattr(url, "scheme", "")):
-        port = None
-    path = str(getattr(url, "path", ""))
-    provider, category, prefix = _service(client, host, path)
+    endpoint = read_endpoint(getattr(client, "base_url", None))
+    provider, category, prefix = _service(client, endpoint.host, endpoint.path)
     deployment = getattr(client, "_azure_deployment", None)
     return ClientFacts(
         provider=provider,
         category=category,
-        host=host or None,
-        port=port,
-        uri=_uri(url, host, port),
+        host=endpoint.host or None,
+        port=endpoint.port,
+        uri=endpoint.uri,
         resource_prefix=prefix,
-        deployment=deployment if isinstance(deployment, str) else _deployment_in(path),
-        is_proxied=PROXY_PATH in str(getattr(url, "path", "")),
+        deployment=deployment if isinstance(deployment, str) else _deployment_in(endpoint.path),
+        is_proxied=PROXY_PATH in endpoint.path,
     )
-
-
-def _uri(url: Any, host: str, port: int | None) -> str | None:
-    """The base URL without user, password and query: gateways are given keys there."""
-    if not host:
-        return None
-    name = f"[{host}]" if ":" in host else host
-    return f"{url.scheme}://{name}{f':{port}' if port else ''}{url.path}"
 
 
 def _deployment_in(path: str) -> str | None:

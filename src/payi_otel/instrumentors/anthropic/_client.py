@@ -1,0 +1,49 @@
+"""Tells apart the services behind the `anthropic` SDK's clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from payi_otel.instrumentors._endpoint import read_endpoint
+from payi_otel.instrumentors._invocation import ClientFacts
+from payi_otel.semconv import PROXY_PATH, PayiCategories
+
+_FIRST_PARTY = ("anthropic", PayiCategories.anthropic, "")
+_BEDROCK = ("aws.bedrock", PayiCategories.aws_bedrock, "")
+_VERTEX = ("gcp.vertex_ai", PayiCategories.google_vertex, "anthropic.")
+_FOUNDRY = ("azure.ai.inference", PayiCategories.azure, "")
+_BY_CLASS = {
+    "AnthropicBedrock": _BEDROCK,
+    "AnthropicBedrockMantle": _BEDROCK,
+    "AnthropicAWS": _BEDROCK,
+    "AnthropicVertex": _VERTEX,
+    "AnthropicGoogleCloud": _VERTEX,
+    "AnthropicFoundry": _FOUNDRY,
+}
+"""By the class's name without `Async`, for not every version has every class."""
+_AZURE_HOSTS = (".services.ai.azure.com", ".openai.azure.com", ".cognitiveservices.azure.com")
+CATEGORIES = frozenset(service[1] for service in (_FIRST_PARTY, *_BY_CLASS.values()))
+
+
+def read_client(resource: Any) -> ClientFacts:
+    """What the client behind a resource object (`client.messages`, ...) is, and where its calls go."""
+    client = getattr(resource, "_client", None)
+    endpoint = read_endpoint(getattr(client, "base_url", None))
+    provider, category, prefix = _service(client, endpoint.host)
+    return ClientFacts(
+        provider=provider,
+        category=category,
+        host=endpoint.host or None,
+        port=endpoint.port,
+        uri=endpoint.uri,
+        resource_prefix=prefix,
+        is_proxied=PROXY_PATH in endpoint.path,
+    )
+
+
+def _service(client: Any, host: str) -> tuple[str, str, str]:
+    for cls in type(client).__mro__:
+        service = _BY_CLASS.get(cls.__name__.removeprefix("Async"))
+        if service is not None:
+            return service
+    return _FOUNDRY if host.endswith(_AZURE_HOSTS) else _FIRST_PARTY

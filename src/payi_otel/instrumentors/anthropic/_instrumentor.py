@@ -1,0 +1,49 @@
+"""The instrumentor for the `anthropic` SDK, 0.49 and newer."""
+
+from __future__ import annotations
+
+from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors.anthropic._client import CATEGORIES
+from payi_otel.instrumentors.anthropic._messages import Messages, StreamHelper, wrap_stream
+
+MESSAGES, STREAM = Messages(), StreamHelper()
+
+_BASE = "anthropic._base_client"
+_MESSAGES = "anthropic.resources.messages"
+_BETA = "anthropic.resources.beta.messages"
+_BEDROCK = "anthropic.lib.bedrock._beta_messages"
+_VERTEX = "anthropic.lib.vertex._beta_messages"
+
+
+def _patches(module: str, *, create: str = "", parse: str = "", stream: str = "") -> tuple[Patch, ...]:
+    """The methods of `Messages` and `AsyncMessages` in one module, each with the SDK's version that brought it there."""
+    sync, later = wrap_stream(STREAM, is_async=False), wrap_stream(STREAM, is_async=True)
+    return (
+        Patch(module, "Messages.create", MESSAGES, since=create),
+        Patch(module, "AsyncMessages.create", MESSAGES, is_async=True, since=create),
+        Patch(module, "Messages.parse", MESSAGES, since=parse),
+        Patch(module, "AsyncMessages.parse", MESSAGES, is_async=True, since=parse),
+        Patch(module, "Messages.stream", bound_wrapper=sync, since=stream),
+        Patch(module, "AsyncMessages.stream", bound_wrapper=later, since=stream),
+    )
+
+
+class AnthropicInstrumentor(ProviderInstrumentor):
+    """Claude through every client of the `anthropic` SDK."""
+
+    name = "payi_anthropic"
+    distribution = "anthropic"
+    module = "anthropic"
+    supported = "anthropic >= 0.49"
+    categories = CATEGORIES
+    patches = (
+        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
+        Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
+        Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
+        *_patches(_MESSAGES, parse="0.79"),
+        *_patches(_BETA, parse="0.75"),
+        # These two take the methods of the first into their own classes when they are imported, wrapped or not.
+        *_patches(_BEDROCK, parse="0.125", stream="0.125"),
+        *_patches(_VERTEX, parse="0.125", stream="0.52"),
+    )
