@@ -190,7 +190,7 @@ DEPRECATED: Final = ("openai_config.azure.model_mappings", "azure_openai_config.
 NOT_YET: Final = (
     "proxy",
     "enforce_limits",
-    "aws_config",
+    "aws_config.add_streaming_xproxy_result",
     "ingest_retry.spool_directory",
     "ingest_retry.spool_sync",
     "ingest_bulk",

@@ -48,6 +48,7 @@ PROPERTY_USAGE_MISMATCH: Final = "payi_otel.usage_mismatch"
 PROPERTY_PART_OF: Final = "payi_otel.part_of"
 """The id of the call that another model's packet is a part of."""
 PROPERTY_SPEED: Final = "payi_otel.speed"
+PROPERTY_LATENCY: Final = "payi_otel.latency"
 PROPERTY_WEB_FETCHES: Final = "payi_otel.web_fetch_requests"
 PROPERTY_SERVICE_TIER: Final = "payi_otel.service_tier"
 

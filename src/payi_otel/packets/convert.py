@@ -51,6 +51,7 @@ class PacketRules:
                 "openai": settings.openai_config.model_mappings,
                 "anthropic": settings.anthropic_config.model_mappings,
                 "botocore": settings.aws_config.model_mappings,
+                "aiobotocore": settings.aws_config.model_mappings,
             },
             host_mappings=settings.host_mappings,
         )

@@ -1,0 +1,91 @@
+"""What was said in a Bedrock call: Converse's messages, and the bodies of the model families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from payi_otel.instrumentors._claude import read_tool_uses
+from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel.payload import FunctionCall
+
+_NO_TEXT = frozenset({"bytes", "data", "type", "role", "id", "toolUseId", "tool_use_id", "signature", "format", "media_type", "image"})
+"""Keys whose values are no tokens of text."""
+_PROMPT_KEYS = ("system", "messages", "toolConfig", "tools", "prompt", "inputText", "message", "texts", "inputs", "input")
+_SAID_KEYS = (
+    "output",
+    "content",
+    "generation",
+    "outputText",
+    "results",
+    "generations",
+    "text",
+    "outputs",
+    "choices",
+    "completion",
+    "delta",
+)
+
+
+class BedrockContent(CallContent):
+    """The content of a Bedrock call of any family."""
+
+    inline = InlineRules(keys=frozenset({"bytes", "data", "redactedContent"}))
+
+    def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
+        """Tools by Converse, by Claude, and in the shape of OpenAI's choices."""
+        answers = [answer for answer in answers if isinstance(answer, dict)]
+        yield from _converse_tools(answers)
+        yield from read_tool_uses([answer for answer in answers if "type" in answer])
+        for answer in answers:
+            for choice in answer.get("choices") or ():
+                said = choice.get("message") or choice.get("delta") or {} if isinstance(choice, dict) else {}
+                for call in said.get("tool_calls") or ():
+                    function = call.get("function") or {}
+                    if function.get("name"):
+                        yield FunctionCall(function["name"], function.get("arguments"))
+
+    def prompt_texts(self, request: Any) -> Iterator[str]:
+        """Messages, system and tools, or the family's own name for its prompt."""
+        if isinstance(request, dict):
+            yield from texts_in([request.get(key) for key in _PROMPT_KEYS], _NO_TEXT)
+
+    def said(self, answer: Any) -> Iterator[str]:
+        """The model's words in a body or in an event."""
+        if isinstance(answer, dict):
+            deltas = answer.get("contentBlockDelta")
+            yield from texts_in([answer.get(key) for key in _SAID_KEYS] if deltas is None else deltas, _NO_TEXT)
+
+    def has_image(self, request: Any) -> bool:
+        """Whether a message holds an image block."""
+        return _has_image(request.get("messages")) if isinstance(request, dict) else False
+
+
+def _has_image(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_has_image(item) for item in value)
+    return isinstance(value, dict) and (value.get("type") == "image" or "image" in value or _has_image(value.get("content")))
+
+
+def _converse_tools(answers: Sequence[dict[str, Any]]) -> Iterator[FunctionCall]:
+    """`toolUse` blocks that are the caller's: a `server_tool_use` runs at the provider."""
+    begun: dict[int, list[Any]] = {}
+    for answer in answers:
+        output = answer.get("output")
+        message = output.get("message") if isinstance(output, dict) else None
+        for block in (message or {}).get("content") or ():
+            use = block.get("toolUse")
+            if use and use.get("type") != "server_tool_use":
+                yield FunctionCall(str(use.get("name")), orjson.dumps(use.get("input") or {}).decode())
+        start = answer.get("contentBlockStart") or {}
+        use = (start.get("start") or {}).get("toolUse")
+        if use and use.get("type") != "server_tool_use":
+            begun[start.get("contentBlockIndex") or 0] = [str(use.get("name")), ""]
+        delta = answer.get("contentBlockDelta") or {}
+        call = begun.get(delta.get("contentBlockIndex") or 0)
+        if call is not None:
+            call[1] += ((delta.get("delta") or {}).get("toolUse") or {}).get("input") or ""
+    for name, arguments in (begun[index] for index in sorted(begun)):
+        yield FunctionCall(name, arguments or "{}")

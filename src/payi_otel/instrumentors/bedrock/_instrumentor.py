@@ -1,0 +1,127 @@
+"""The instrumentors for botocore, on which boto3 stands, and for aiobotocore.
+
+Both are wrapped where every client's every call passes, so clients made before or after, from any session, count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from payi_otel._guard import guard
+from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
+from payi_otel.instrumentors.bedrock._body import again, read_body, read_body_async, rewind_async
+from payi_otel.instrumentors.bedrock._operations import (
+    BedrockOperation,
+    Converse,
+    ConverseStream,
+    InvokeModel,
+    InvokeModelWithResponseStream,
+)
+from payi_otel.semconv import PayiCategories
+
+_OPERATIONS: dict[str, type[BedrockOperation]] = {
+    "Converse": Converse,
+    "ConverseStream": ConverseStream,
+    "InvokeModel": InvokeModel,
+    "InvokeModelWithResponseStream": InvokeModelWithResponseStream,
+}
+_SERVICE = "bedrock-runtime"
+
+
+def capture_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps `Endpoint.make_request`, sync or async: the bytes that are about to be sent."""
+    exchange = current_exchange.get()
+    if exchange is not None:
+        with guard("reading a request's body"):
+            body = (args[1] if len(args) > 1 else kwargs["request_dict"]).get("body")
+            if isinstance(body, bytes | str):
+                exchange.sent = body if isinstance(body, bytes) else body.encode()
+    return wrapped(*args, **kwargs)
+
+
+def _is_ours(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wrappers: dict[str, Any]) -> Any:
+    """The wrapper of a call's operation; None where the call is none of a model."""
+    wrapper = wrappers.get(str(args[0] if args else kwargs.get("operation_name")))
+    return wrapper if wrapper is not None and instance.meta.service_model.service_name == _SERVICE else None
+
+
+def wrap_sync(binding: Binding) -> Callable[..., Any]:
+    """A wrapper for `BaseClient._make_api_call`."""
+    wrappers = {name: sync_wrapper(operation(binding), binding) for name, operation in _OPERATIONS.items()}
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        wrapper = _is_ours(instance, args, kwargs, wrappers) if binding.active else None
+        if wrapper is None:
+            return wrapped(*args, **kwargs)
+        return wrapper(_with_body_read(wrapped), instance, args, kwargs)
+
+    return call
+
+
+def wrap_async(binding: Binding) -> Callable[..., Any]:
+    """A wrapper for `AioBaseClient._make_api_call`."""
+    wrappers = {name: async_wrapper(operation(binding), binding) for name, operation in _OPERATIONS.items()}
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        wrapper = _is_ours(instance, args, kwargs, wrappers) if binding.active else None
+        if wrapper is None:
+            return wrapped(*args, **kwargs)
+        return wrapper(partial(_with_body_read_async, wrapped), instance, args, kwargs)
+
+    return call
+
+
+def _with_body_read(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, and within it the reading of a body: what comes late belongs to the call's time and to its record."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = wrapped(*args, **kwargs)
+        body, exchange = result.get("body"), current_exchange.get()
+        if exchange is not None and hasattr(body, "iter_chunks"):
+            with guard("reading a body"):
+                data, error = read_body(body)
+                exchange.received = data
+                result["body"] = again(body, data, error)
+        return result
+
+    return call
+
+
+async def _with_body_read_async(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = await wrapped(*args, **kwargs)
+    body, exchange = result.get("body"), current_exchange.get()
+    if exchange is not None and hasattr(getattr(getattr(body, "_raw_stream", None), "content", None), "at_eof"):
+        with guard("reading a body"):
+            data, error = await read_body_async(body)
+            exchange.received = data
+            rewind_async(body, data, error)
+    return result
+
+
+class BedrockInstrumentor(ProviderInstrumentor):
+    """AWS Bedrock's runtime through boto3."""
+
+    name = "payi_bedrock"
+    distribution = "botocore"
+    module = "botocore"
+    supported = "botocore >= 1.34"
+    categories = frozenset({PayiCategories.aws_bedrock})
+    patches = (
+        Patch("botocore.endpoint", "Endpoint.make_request", wrapper=capture_body),
+        Patch("botocore.client", "BaseClient._make_api_call", bound_wrapper=wrap_sync),
+    )
+
+
+class AioBedrockInstrumentor(ProviderInstrumentor):
+    """The same through aiobotocore, whose client overrides what is wrapped above."""
+
+    name = "payi_aiobedrock"
+    distribution = "aiobotocore"
+    module = "aiobotocore"
+    supported = "aiobotocore >= 2.13"
+    categories = frozenset({PayiCategories.aws_bedrock})
+    patches = (Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async),)
