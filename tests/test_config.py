@@ -709,8 +709,13 @@ def test_the_default_use_case_name_is_the_files(filename: str, name: str) -> Non
 
 def test_settings_without_effect_are_those_the_user_changed() -> None:
     """For one line in the log."""
-    given = {"proxy": True, "enforce_limits": False, "aws_config": {"guardrail_trace": False}, "ingest_retry": {"spool_directory": "/s"}}
-    assert settings_without_effect(load(given)) == ("proxy", "aws_config", "ingest_retry.spool_directory")
+    given = {
+        "proxy": True,
+        "enforce_limits": False,
+        "aws_config": {"add_streaming_xproxy_result": True},
+        "ingest_retry": {"spool_directory": "/s"},
+    }
+    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result", "ingest_retry.spool_directory")
     assert settings_without_effect(load()) == ()
 
 

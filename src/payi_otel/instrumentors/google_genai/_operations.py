@@ -1,0 +1,166 @@
+"""What `google-genai` is asked: content, embeddings and images; and where its requests are seen on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from payi_otel import semconv
+from payi_otel._guard import guard
+from payi_otel._json import to_json
+from payi_otel.context.headers import split_headers
+from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._endpoint import read_endpoint
+from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
+from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._stream import StreamReader
+from payi_otel.instrumentors._values import count_of, get
+from payi_otel.packets.units import IMAGE, TEXT, Units, Usage
+from payi_otel.payload import ContentReader
+from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH, PayiCategories
+
+_PARAMETERS = {
+    "temperature": semconv.REQUEST_TEMPERATURE,
+    "top_p": semconv.REQUEST_TOP_P,
+    "max_output_tokens": semconv.REQUEST_MAX_TOKENS,
+    "candidate_count": semconv.REQUEST_CHOICE_COUNT,
+    "seed": semconv.REQUEST_SEED,
+}
+
+
+def read_client(models: Any) -> ClientFacts:
+    """Which of Google's services a client calls, and where."""
+    api = models._api_client
+    is_vertex = bool(getattr(api, "vertexai", False))
+    endpoint = read_endpoint(get(getattr(api, "_http_options", None), "base_url") or "")
+    return ClientFacts(
+        provider="gcp.vertex_ai" if is_vertex else "gcp.gemini",
+        category=PayiCategories.google_vertex,
+        host=endpoint.host or None,
+        port=endpoint.port,
+        uri=endpoint.uri,
+        resource_prefix="google.",
+        is_proxied=PROXY_PATH in endpoint.path,
+    )
+
+
+def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps the client's `_build_request`: keeps what is about to be sent, and takes our headers off it."""
+    request = wrapped(*args, **kwargs)
+    with guard("reading a request"):
+        headers = request.headers
+        if PROXY_PATH not in str(request.url):
+            for name in [name for name in headers if name.lower().startswith(HEADER_PREFIX)]:
+                del headers[name]
+        exchange = current_exchange.get()
+        if exchange is not None:
+            exchange.sent = to_json(request.data)
+    return request
+
+
+class GoogleOperation(Operation):
+    """What every kind of call shares: one method call is one request."""
+
+    name = "generate_content"
+    stream = False
+
+    def take_headers(self, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Ours among the headers of `config.http_options`; neither of the caller's two objects is changed."""
+        config = kwargs.get("config")
+        key = "httpOptions" if isinstance(config, Mapping) and "httpOptions" in config else "http_options"
+        options = get(config, key)
+        headers = get(options, "headers")
+        if not headers or not isinstance(headers, Mapping):
+            return None, kwargs
+        overrides, rest = split_headers(headers)
+        if len(rest) == len(headers):
+            return None, kwargs
+        return overrides, {**kwargs, "config": _with(config, key, _with(options, "headers", rest))}
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """Model and parameters; the contents are seen when they are sent."""
+        config = kwargs.get("config")
+        attributes = {attribute: value for name, attribute in _PARAMETERS.items() if isinstance(value := get(config, name), int | float)}
+        return Request(
+            client=read_client(instance),
+            model=model_name(kwargs.get("model")),
+            args=args,
+            kwargs=kwargs,
+            attributes=attributes,
+            stream=self.stream,
+            on_answer=answered_by,
+        )
+
+    def value_of(self, invocation: Invocation, result: Any) -> Any:
+        """Notes the answer's headers, where the SDK's version tells them."""
+        headers = get(get(result, "sdk_http_response"), "headers")
+        if headers:
+            invocation.exchange.put_head(headers, 200)
+        return result
+
+    def content(self, invocation: Invocation, result: Any) -> ContentReader:
+        """The worker's view: what was sent, and the SDK's object of what came."""
+        return GeminiContent(invocation.exchange.request_body(), [] if result is None else [result], streamed=False)
+
+    def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
+        """An `APIError`'s code and details; `details` is the error's JSON."""
+        code = getattr(error, "code", None)
+        if not isinstance(code, int) or not 400 <= code < 600:
+            return Answer(), None, None
+        details = getattr(error, "details", None)
+        if details is not None:
+            invocation.payload.error_body = to_json(details).decode()
+        headers = getattr(getattr(error, "response", None), "headers", None)
+        if headers:
+            invocation.exchange.put_head(headers, code)
+        return Answer(), None, code
+
+
+def _with(value: Any, name: str, item: Any) -> Any:
+    return {**value, name: item} if isinstance(value, Mapping) else value.model_copy(update={name: item})
+
+
+class GenerateContent(GoogleOperation):
+    """`_generate_content`, of which automatic function calling makes several."""
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads a `GenerateContentResponse`."""
+        return read_answer(result)
+
+
+class GenerateContentStream(GenerateContent):
+    """`_generate_content_stream`."""
+
+    stream = True
+
+    def new_reader(self, invocation: Invocation) -> StreamReader:
+        """A reader of the answers it gives."""
+        return GeminiReader()
+
+
+class EmbedContent(GoogleOperation):
+    """`_embed_content`: input tokens only. Older versions of the Gemini API count none."""
+
+    name = "embeddings"
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads an `EmbedContentResponse`: its usage, or the statistics of each vector."""
+        answer = read_answer(result)
+        if answer.usage is not None:
+            return answer
+        problems: list[str] = []
+        statistics = [get(one, "statistics") for one in get(result, "embeddings") or ()]
+        counts = [count_of(one, "token_count", problems) for one in statistics if get(one, "token_count") is not None]
+        if not counts:
+            return answer
+        return Answer(usage=Usage({TEXT: Units(sum(counts), 0)}, sum(counts), 0))
+
+
+class GenerateImages(GoogleOperation):
+    """`_generate_images`: billed by the image. Source: https://ai.google.dev/gemini-api/docs/pricing, "Imagen"."""
+
+    def read_answer(self, result: Any) -> Answer:
+        """Counts the images that came; those held back are not billed."""
+        made = sum(1 for one in get(result, "generated_images") or () if get(one, "image") is not None)
+        return Answer(usage=Usage({IMAGE: Units(0, made)}))

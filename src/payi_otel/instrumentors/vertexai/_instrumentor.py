@@ -1,0 +1,97 @@
+"""The instrumentor for `vertexai.generative_models`: the private methods that models, previews and chats all go through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from payi_otel._json import to_json
+from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._endpoint import read_endpoint
+from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
+from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
+from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._stream import StreamReader
+from payi_otel.payload import ContentReader
+from payi_otel.semconv import PayiCategories
+
+_CLASS = "_GenerativeModel"
+_MODULE = "vertexai.generative_models._generative_models"
+
+
+class VertexContent(GeminiContent):
+    """The SDK's objects have a `to_dict` of their own."""
+
+    def to_json(self, value: Any) -> Any:
+        """As the SDK says it."""
+        return value.to_dict() if hasattr(value, "to_dict") else super().to_json(value)
+
+
+class VertexGenerate(Operation):
+    """`_generate_content` and `_generate_content_async`."""
+
+    name = "generate_content"
+    stream = False
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """The model is the object's; where it calls is not told before it calls."""
+        endpoint = read_endpoint(f"https://{getattr(instance, '_location', None) or 'global'}-aiplatform.googleapis.com")
+        return Request(
+            client=ClientFacts("gcp.vertex_ai", PayiCategories.google_vertex, endpoint.host, None, endpoint.uri, "google."),
+            model=model_name(getattr(instance, "_model_name", None)),
+            args=args,
+            kwargs=kwargs,
+            stream=self.stream,
+            on_answer=answered_by,
+        )
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads a `GenerationResponse`."""
+        return read_answer(result.to_dict())
+
+    def content(self, invocation: Invocation, result: Any) -> ContentReader:
+        """The worker's view of a result."""
+        return VertexContent(None, [] if result is None else [result], streamed=False)
+
+    def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
+        """A `GoogleAPICallError`'s code."""
+        code = getattr(error, "code", None)
+        number = getattr(code, "value", code)
+        if not isinstance(number, int) or not 400 <= number < 600:
+            return Answer(), None, None
+        invocation.payload.error_body = to_json({"error": {"code": number, "message": str(getattr(error, "message", ""))}}).decode()
+        return Answer(), None, number
+
+
+class VertexStream(VertexGenerate):
+    """`_generate_content_streaming` and its async twin."""
+
+    stream = True
+
+    def new_reader(self, invocation: Invocation) -> StreamReader:
+        """A reader of `GenerationResponse`s."""
+        return _VertexReader()
+
+
+class _VertexReader(GeminiReader):
+    def take(self, event: Any) -> bool:
+        return super().take(event.to_dict())
+
+
+CONTENT, STREAM = VertexGenerate(), VertexStream()
+
+
+class VertexAiInstrumentor(ProviderInstrumentor):
+    """Gemini through `vertexai`."""
+
+    name = "payi_vertexai"
+    distribution = "google-cloud-aiplatform"
+    module = "vertexai"
+    supported = "google-cloud-aiplatform >= 1.85"
+    categories = frozenset({PayiCategories.google_vertex})
+    patches = (
+        Patch(_MODULE, f"{_CLASS}._generate_content", CONTENT),
+        Patch(_MODULE, f"{_CLASS}._generate_content_async", CONTENT, is_async=True),
+        Patch(_MODULE, f"{_CLASS}._generate_content_streaming", bound_wrapper=wrap_generator(STREAM)),
+        Patch(_MODULE, f"{_CLASS}._generate_content_streaming_async", bound_wrapper=wrap_async_generator(STREAM)),
+    )
