@@ -6,29 +6,23 @@ import re
 import sys
 from typing import Any
 
+from payi_otel.instrumentors._databricks_hosts import CATEGORIES as DATABRICKS_CATEGORIES
+from payi_otel.instrumentors._databricks_hosts import HOST_ENDS, databricks_category
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.semconv import PROXY_PATH, PayiCategories
 
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us", ".openai.azure.cn")
-_DATABRICKS_HOSTS = {
-    ".azuredatabricks.net": PayiCategories.databricks_azure,
-    ".cloud.databricks.com": PayiCategories.databricks_aws,
-    ".gcp.databricks.com": PayiCategories.databricks_google,
-}
-_DATABRICKS_ENDS = (*_DATABRICKS_HOSTS, ".databricks.com", ".databricks.us", ".databricksapps.com")
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
 _BEDROCK_HOST = re.compile(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
-_DATABRICKS_UNKNOWN_CLOUD = "system.databricks"
 CATEGORIES = frozenset(
     {
         PayiCategories.openai,
         PayiCategories.azure_openai,
         PayiCategories.aws_bedrock,
         PayiCategories.google_vertex,
-        *_DATABRICKS_HOSTS.values(),
-        _DATABRICKS_UNKNOWN_CLOUD,
+        *DATABRICKS_CATEGORIES,
     }
 )
 """What `read_client` may say."""
@@ -69,8 +63,8 @@ def _service(client: Any, host: str, path: str) -> tuple[str, str, str]:
         return "gcp.vertex_ai", PayiCategories.google_vertex, "google."
     if _is_azure(client) or host.endswith(_AZURE_HOSTS):
         return "azure.ai.openai", PayiCategories.azure_openai, ""
-    if hasattr(client, "_workspace_client") or _DATABRICKS_PATH.search(path) or host.endswith(_DATABRICKS_ENDS):
-        return "databricks", _databricks_category(host), ""
+    if hasattr(client, "_workspace_client") or _DATABRICKS_PATH.search(path) or host.endswith(HOST_ENDS):
+        return "databricks", databricks_category(host), ""
     return "openai", PayiCategories.openai, ""
 
 
@@ -82,7 +76,3 @@ def _is_bedrock(client: Any) -> bool:
 def _is_azure(client: Any) -> bool:
     openai = sys.modules.get("openai")
     return openai is not None and isinstance(client, openai.AzureOpenAI | openai.AsyncAzureOpenAI)
-
-
-def _databricks_category(host: str) -> str:
-    return next((category for suffix, category in _DATABRICKS_HOSTS.items() if host.endswith(suffix)), _DATABRICKS_UNKNOWN_CLOUD)
