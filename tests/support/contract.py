@@ -81,7 +81,7 @@ def readable(packet: dict[str, Any], raised: str | None) -> dict[str, Any]:
     properties.pop("system.failure.description", None)
     if "system.failure" in properties and properties["system.failure"] == raised:
         properties["system.failure"] = FAILED
-    if properties.get("payi_otel.usage_estimated"):
+    if properties.get("payi_otel.usage_estimated") == "input,output":
         assert body["units"]["text"]["input"] > 0
         body["units"] = ESTIMATED
     if properties:
