@@ -94,7 +94,8 @@ def _with_body_read(wrapped: Callable[..., Any]) -> Callable[..., Any]:
 async def _with_body_read_async(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = await wrapped(*args, **kwargs)
     body, exchange = result.get("body"), current_exchange.get()
-    if exchange is not None and hasattr(getattr(getattr(body, "_raw_stream", None), "content", None), "at_eof"):
+    in_memory = hasattr(body, "iter_chunks") and hasattr(getattr(getattr(body, "_raw_stream", None), "content", None), "at_eof")
+    if exchange is not None and in_memory:
         with guard("reading a body"):
             data, error = await read_body_async(body)
             exchange.received = data

@@ -95,12 +95,12 @@ class Query(Operation):
         return DatabricksContent(to_json(asked), [] if result is None else [to_json(result.as_dict())], streamed=False)
 
     def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
-        """The SDK tells an error's HTTP status by its class alone."""
+        """The SDK tells an error's HTTP status by its class alone, and adds its configuration to the message."""
         platform = sys.modules.get("databricks.sdk.errors.platform")
         statuses: Mapping[int, type] = getattr(platform, "STATUS_CODE_MAPPING", {})
         status = next((number for number, kind in statuses.items() if isinstance(error, kind)), None)
         if status is not None:
-            said = {"error_code": getattr(error, "error_code", None), "message": str(error)}
+            said = {"error_code": getattr(error, "error_code", None), "message": str(error).partition(". Config: ")[0]}
             invocation.payload.error_body = to_json(said).decode()
         return Answer(), None, status
 

@@ -19,14 +19,6 @@ _CLASS = "_GenerativeModel"
 _MODULE = "vertexai.generative_models._generative_models"
 
 
-class VertexContent(GeminiContent):
-    """The SDK's objects have a `to_dict` of their own."""
-
-    def to_json(self, value: Any) -> Any:
-        """As the SDK says it."""
-        return value.to_dict() if hasattr(value, "to_dict") else super().to_json(value)
-
-
 class VertexGenerate(Operation):
     """`_generate_content` and `_generate_content_async`."""
 
@@ -46,12 +38,19 @@ class VertexGenerate(Operation):
         )
 
     def read_answer(self, result: Any) -> Answer:
-        """Reads a `GenerationResponse`."""
-        return read_answer(result.to_dict())
+        """Reads a `GenerationResponse`, as its `to_dict` gives it."""
+        return read_answer(result)
+
+    def value_of(self, invocation: Invocation, result: Any) -> Any:
+        """The SDK's object as a dictionary, of which a snapshot is kept."""
+        value = result.to_dict()
+        invocation.exchange.received = to_json(value)
+        return value
 
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view of a result."""
-        return VertexContent(None, [] if result is None else [result], streamed=False)
+        answer = invocation.exchange.response_body()
+        return GeminiContent(None, [] if answer is None else [answer], streamed=False)
 
     def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
         """A `GoogleAPICallError`'s code."""
@@ -59,7 +58,9 @@ class VertexGenerate(Operation):
         number = getattr(code, "value", code)
         if not isinstance(number, int) or not 400 <= number < 600:
             return Answer(), None, None
-        invocation.payload.error_body = to_json({"error": {"code": number, "message": str(getattr(error, "message", ""))}}).decode()
+        invocation.payload.error_body = to_json(
+            {"error": {"code": number, "message": str(getattr(error, "message", "")).rpartition(": ")[2]}}
+        ).decode()
         return Answer(), None, number
 
 
