@@ -30,6 +30,7 @@ def read_body(body: Any) -> tuple[bytes, Exception | None]:
         while piece := body.read(_PIECE_BYTES):
             pieces.append(piece)
     except Exception as error:
+        body.close()
         return b"".join(pieces), error
     return b"".join(pieces), None
 

@@ -1,0 +1,223 @@
+"""What Bedrock's answers say was used: by shape of the body, by headers, and by the guardrails' assessments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aws_frames import EVENT_STREAM, chunk, frame
+from provider_server import ProviderServer, Reply
+
+boto3 = pytest.importorskip("boto3")
+
+H = "x-amzn-bedrock-"
+CLAUDE = {
+    "id": "msg_1",
+    "type": "message",
+    "content": [{"type": "tool_use", "name": "a", "input": {}}],
+    "stop_reason": "tool_use",
+    "usage": {
+        "input_tokens": 4,
+        "output_tokens": 9,
+        "cache_creation_input_tokens": 5,
+        "cache_creation": {"ephemeral_1h_input_tokens": 2, "ephemeral_5m_input_tokens": 3},
+        "output_tokens_details": {"thinking_tokens": 6},
+    },
+}
+OPENAI = {
+    "model": "openai.gpt-oss-120b-1:0",
+    "choices": [{"message": {"content": "Hi.", "tool_calls": [{"function": {"name": "a", "arguments": "{}"}}]}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 10,
+        "completion_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    },
+}
+UNIT = {"topicPolicyUnits": 1, "contentPolicyUnits": 2, "sensitiveInformationPolicyFreeUnits": 3}
+ASSESSED = {"invocationMetrics": {"usage": UNIT}}
+
+
+@pytest.fixture
+def client(provider: ProviderServer) -> Any:
+    """A client made before anything is instrumented."""
+    from botocore.config import Config
+
+    config = Config(retries={"max_attempts": 0})
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    one = boto3.client("bedrock-runtime", endpoint_url=provider.url, config=config, **keys)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (CLAUDE, {}, {"text": (4, 3), "text_cache_write": (3, 0), "text_cache_write_1h": (2, 0), "reasoning": (0, 6)}),
+        (OPENAI, {}, {"text": (6, 2), "text_cache_read": (4, 0), "reasoning": (0, 5)}),
+        ({"generation": "Hi.", "prompt_token_count": 3, "generation_token_count": 2}, {}, {"text": (3, 2)}),
+        ({"inputTextTokenCount": 3, "results": [{"tokenCount": 2}, {"tokenCount": 4}]}, {}, {"text": (3, 6)}),
+        ({"embedding": [0.1], "inputTextTokenCount": 3}, {}, {"text": (3, 0)}),
+        ({"text": "Hi.", "meta": {"billed_units": {"input_tokens": 3, "output_tokens": 2}}}, {}, {"text": (3, 2)}),
+        ({"outputs": [{"text": "Hi."}]}, {f"{H}input-token-count": "3", f"{H}output-token-count": "2"}, {"text": (3, 2)}),
+        ({"embeddings": [[0.1]]}, {f"{H}input-token-count": "3"}, {"text": (3, 0)}),
+        ({"prompt": {"tokens": [1, 2, 3]}, "completions": [{"data": {"tokens": [1, 2]}}]}, {}, {"text": (3, 2)}),
+        (
+            {"output": {}, "usage": {"inputTokens": 3, "cacheReadInputTokenCount": 5}},
+            {f"{H}output-token-count": "2", f"{H}input-token-count": "9"},
+            {"text": (3, 2), "text_cache_read": (5, 0)},
+        ),
+    ],
+)
+def test_units_of_every_family(
+    body: Any, headers: dict[str, str], expected: dict[str, tuple[int, int]], client: Any, provider: Any, instrument: Any, packets: Any
+) -> None:
+    """The ARN of an inference profile names no family: the shape of the answer does, and headers fill what it lacks."""
+    instrument()
+    provider.script(Reply(body, headers={"x-amzn-requestid": "req-1", **headers}))
+    arn = "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc"
+    read = client.invoke_model(modelId=arn, body=json.dumps({"prompt": "Say hello."}))["body"]
+    assert json.loads(read.read()) == body
+    (packet,) = packets()
+    assert packet["body"]["units"] == {name: {"input": pair[0], "output": pair[1]} for name, pair in expected.items()}
+    assert packet["body"]["resource"] == arn
+    assert packet["body"]["provider_response_id"] == "req-1"
+    calls = packet["body"].get("provider_response_function_calls")
+    assert calls == ([{"name": "a", "arguments": "{}"}] if body in (CLAUDE, OPENAI) else None)
+
+
+@pytest.mark.parametrize("way", ["whole", "parts", "lines", "chunks", "with", "never"])
+def test_a_body_is_read_as_ever(way: str, client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """In whichever way, or not at all: it is one packet."""
+    from botocore.response import StreamingBody
+
+    instrument()
+    answer = {"generation": "Hi.", "prompt_token_count": 3, "generation_token_count": 2}
+    provider.script(Reply(answer))
+    body = client.invoke_model(modelId="meta.llama3-8b", body="{}")["body"]
+    assert type(body) is StreamingBody
+    data = json.dumps(answer).encode()
+    if way == "whole":
+        assert (body.read(), body.read()) == (data, b"")
+    elif way == "parts":
+        assert body.read(5) + body.read(10_000) == data
+    elif way == "lines":
+        assert list(body.iter_lines()) == [data]
+    elif way == "chunks":
+        assert b"".join(body) == data
+    elif way == "with":
+        with body as raw:
+            assert raw.read() == data
+    (packet,) = packets()
+    assert packet["body"]["units"] == {"text": {"input": 3, "output": 2}}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib3 leaves a connection that was reset open
+def test_a_body_that_breaks_off_breaks_where_it_is_read(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """The call itself returns, as it does without us; its packet has the headers' counts."""
+    from botocore.exceptions import ResponseStreamingError
+
+    instrument()
+    provider.script(Reply({"generation": "x" * 1000}, cut_body=True, headers={f"{H}input-token-count": "3"}))
+    body = client.invoke_model(modelId="meta.llama3-8b", body="{}")["body"]
+    assert body.read(10)
+    with pytest.raises(ResponseStreamingError):
+        body.read()
+    (packet,) = packets()
+    assert packet["body"]["units"] == {"text": {"input": 3, "output": 0}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_guardrails_are_asked_for_and_billed(streamed: bool, client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Input and output assessments together; the caller's own configuration is not changed."""
+    instrument()
+    trace = {"guardrail": {"inputAssessment": {"g1": ASSESSED}, "outputAssessments": {"g1": [ASSESSED, ASSESSED]}}}
+    usage = {
+        "inputTokens": 4,
+        "outputTokens": 6,
+        "totalTokens": 10,
+        "cacheDetails": [{"ttl": "1h", "inputTokens": 2}],
+        "cacheWriteInputTokens": 5,
+    }
+    config = {"guardrailIdentifier": "g1", "guardrailVersion": "1"}
+    asked = {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "x"}]}], "guardrailConfig": config}
+    if streamed:
+        stop, last = (
+            frame({"stopReason": "guardrail_intervened"}, kind="messageStop"),
+            frame({"usage": usage, "trace": trace}, kind="metadata"),
+        )
+        provider.script(Reply(events=[stop, last], headers=EVENT_STREAM))
+        list(client.converse_stream(**asked)["stream"])
+    else:
+        provider.script(Reply({"stopReason": "guardrail_intervened", "usage": usage, "trace": trace}))
+        client.converse(**asked)
+    assert config == {"guardrailIdentifier": "g1", "guardrailVersion": "1"}
+    assert provider.requests[0]["body"]["guardrailConfig"] == {**config, "trace": "enabled"}
+    (packet,) = packets()
+    assert packet["body"]["units"] == {
+        "text": {"input": 4, "output": 6},
+        "text_cache_write": {"input": 3, "output": 0},
+        "text_cache_write_1h": {"input": 2, "output": 0},
+        "guardrail_topic": {"input": 3, "output": 0},
+        "guardrail_content": {"input": 6, "output": 0},
+        "guardrail_sensitive_information_free": {"input": 9, "output": 0},
+    }
+    assert packet["body"]["properties"] == {
+        "system.aws.bedrock.guardrail.id": "g1",
+        "system.aws.bedrock.guardrail.version": "1",
+        "system.aws.bedrock.guardrail.action": "INTERVENED",
+        "system.failure": "INTERVENED",
+        "system.failure.description": "Bedrock Guardrails intervened",
+    }
+
+
+@pytest.mark.parametrize(("setting", "chosen", "sent"), [(True, None, "enabled"), (False, None, None), (True, "disabled", "disabled")])
+def test_the_trace_is_the_callers_or_the_settings(
+    setting: bool, chosen: str | None, sent: str | None, client: Any, provider: Any, instrument: Any, packets: Any
+) -> None:
+    """It is set only where nobody chose."""
+    instrument({"aws_config": {"guardrail_trace": setting}})
+    provider.script(Reply({"usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}}))
+    config = {"guardrailIdentifier": "g1", "guardrailVersion": "1", **({"trace": chosen} if chosen else {})}
+    client.converse(modelId="m", messages=[{"role": "user", "content": [{"text": "x"}]}], guardrailConfig=config)
+    assert provider.requests[0]["body"]["guardrailConfig"].get("trace") == sent
+    packets()
+
+
+def test_claude_streamed_is_read_as_claude(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Its own events tell cache writes apart, which Bedrock's metrics do not."""
+    instrument()
+    start = {"type": "message_start", "message": {"id": "msg_1", "usage": {**CLAUDE["usage"], "output_tokens": 1}}}
+    tool = {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "name": "a", "input": {}}}
+    delta = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}}
+    stop = {"type": "message_stop", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 4, "outputTokenCount": 9}}
+    provider.script(Reply(events=[chunk(value) for value in (start, tool, delta, stop)], headers=EVENT_STREAM))
+    assert len(list(client.invoke_model_with_response_stream(modelId="us.anthropic.claude-opus-5", body="{}")["body"])) == 4
+    (packet,) = packets()
+    assert packet["body"]["units"]["text"] == {"input": 4, "output": 3}
+    assert packet["body"]["units"]["text_cache_write_1h"] == {"input": 2, "output": 0}
+    assert packet["body"]["provider_response_function_calls"] == [{"name": "a", "arguments": "{}"}]
+
+
+def test_an_error_in_a_stream_is_one(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """The SDK raises it; the packet carries no 200."""
+    from botocore.exceptions import EventStreamError
+
+    instrument()
+    broken = frame({"message": "slow down"}, kind="throttlingException", exception=True)
+    provider.script(Reply(events=[frame({"role": "assistant"}, kind="messageStart"), broken], headers=EVENT_STREAM))
+    stream = client.converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": "x"}]}])["stream"]
+    with pytest.raises(EventStreamError):
+        list(stream)
+    (packet,) = packets()
+    assert packet["body"]["http_status_code"] == 299
+    assert packet["body"]["properties"]["system.failure"] == "throttlingException"
+
+
+def test_other_calls_pass(client: Any, provider: Any, instrument: Any, packets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another service's, and another operation's."""
+    instrument()
+    provider.script(Reply({"usage": {}, "action": "NONE", "outputs": [], "assessments": []}))
+    client.apply_guardrail(guardrailIdentifier="g1", guardrailVersion="1", source="INPUT", content=[{"text": {"text": "x"}}])
+    packets(0)
