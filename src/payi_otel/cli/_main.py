@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from payi_otel.cli import demo
+from payi_otel.cli import demo, doctor
 
-COMMANDS = (demo,)
+COMMANDS = (demo, doctor)
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended: 128 + SIGINT."""
 

@@ -99,7 +99,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         sdk = self.installed_version()
         if sdk is None:
             return False
-        if not Requirement(self.supported).specifier.contains(sdk, prereleases=True):
+        if not self.supports(sdk):
             logger.warning("%s %s is installed, %s is supported: its calls are not recorded", self.distribution, sdk, self.supported)
             self._is_refused = True
             return False
@@ -112,6 +112,10 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         for undo in reversed(getattr(self, "_undo", [])):
             undo()
         self._undo, self.wrapped = [], []
+
+    def supports(self, sdk: str) -> bool:
+        """Whether this version of the SDK is one that is known."""
+        return bool(Requirement(self.supported).specifier.contains(sdk, prereleases=True))
 
     def installed_version(self) -> str | None:
         """The provider SDK's version, or None where it is not installed."""
