@@ -96,3 +96,15 @@ def test_three_forms_of_a_packet() -> None:
     assert packet.to_bulk_item() == {**packet.body, **scope, "scope": "global"}
     assert packet.to_offline_record() == {**packet.body, **scope, "resource_scope": "global"}
     assert packet.response_id == "id"
+
+
+def test_an_azure_deployment_without_a_mapping_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Its name is the customer's own: what it costs is not known without one."""
+    for _ in range(2):
+        price_as(Payload(Scope(), "system.azureopenai", "openai/3", model="ours", host="a.openai.azure.com"), {}, {})
+    price_as(Payload(Scope(price_as_resource="gpt-4"), "system.azureopenai", "openai/3", model="theirs"), {}, {})
+    price_as(Payload(Scope(), "system.openai", "openai/3", model="gpt-4"), {}, {})
+    assert [record.getMessage() for record in caplog.records] == [
+        "the Azure deployment 'ours' has no model mapping: Pay-i can price its calls only if it is named like a model; "
+        "set openai_config.model_mappings with its price_as_resource"
+    ]

@@ -6,12 +6,13 @@ model and, where given, host), host mappings, the client's own category.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from payi_otel.payload import Payload
-from payi_otel.semconv import UNKNOWN_MODEL
+from payi_otel.semconv import UNKNOWN_MODEL, PayiCategories
 
 
 class ModelMapping(Protocol):
@@ -43,6 +44,14 @@ class ModelMapping(Protocol):
         ...
 
 
+logger = logging.getLogger("payi.instrument")
+
+_AZURE = frozenset({PayiCategories.azure, PayiCategories.azure_openai})
+_MAX_WARNED = 1000
+"""Deployments that are named in a warning, each once; a program that has more knows by then."""
+_warned: set[tuple[str | None, str | None]] = set()
+
+
 @dataclass(frozen=True, slots=True)
 class PriceAs:
     """What goes into the packet."""
@@ -68,8 +77,25 @@ def price_as(payload: Payload, model_mappings: Mapping[str, Sequence[ModelMappin
     if not resource:
         prefix = payload.resource_prefix if category == payload.category else ""
         resource = prefix + model if model else UNKNOWN_MODEL
+        if category in _AZURE and mapping is None and category == payload.category:
+            _warn_of_unmapped(payload, model)
     mapped_scope = mapping.resource_scope if mapping is not None else None
     return PriceAs(category, resource, scope.resource_scope or mapped_scope or payload.resource_scope)
+
+
+def _warn_of_unmapped(payload: Payload, deployment: str | None) -> None:
+    """Once for each deployment: its name is the customer's own, and no price list has it."""
+    key = (payload.host, deployment)
+    if key in _warned or len(_warned) >= _MAX_WARNED:
+        return
+    _warned.add(key)
+    sdk = payload.module.partition("/")[0]
+    logger.warning(
+        "the Azure deployment %r has no model mapping: Pay-i can price its calls only if it is named like a model; "
+        "set %s_config.model_mappings with its price_as_resource",
+        deployment,
+        sdk,
+    )
 
 
 def _find(mappings: Sequence[ModelMapping], model: str | None, host: str | None) -> ModelMapping | None:
