@@ -147,7 +147,7 @@ def test_wrong_settings_leave_nothing_behind(ingest: IngestServer, caplog: pytes
     assert "proxyy" in str(caught.value)
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
     payi_otel.payi_instrument(payi=ours(ingest))
-    assert [one.name for one in payi_otel.instrumented()] == ["payi_openai"]
+    assert "payi_openai" in [one.name for one in payi_otel.instrumented()]
 
 
 def test_offline_needs_no_key(tmp_path: Path, provider: Any, client: Any) -> None:
@@ -264,8 +264,8 @@ def test_what_is_instrumented_is_told(ingest: IngestServer) -> None:
     """SDK, version and methods; nothing any more after the shutdown, and the SDK is as it was."""
     plain = openai.resources.chat.completions.Completions.__dict__["create"]
     payi_otel.payi_instrument(payi=ours(ingest))
-    (one,) = payi_otel.instrumented()
-    assert (one.name, one.distribution, one.version) == ("payi_openai", "openai", openai.__version__)
+    (one,) = (one for one in payi_otel.instrumented() if one.name == "payi_openai")
+    assert (one.distribution, one.version) == ("openai", openai.__version__)
     assert "openai.resources.chat.completions.Completions.create" in one.wrapped
     payi_otel.shutdown(5)
     assert payi_otel.instrumented() == ()
@@ -275,7 +275,8 @@ def test_what_is_instrumented_is_told(ingest: IngestServer) -> None:
 def test_unwanted_sdk_is_left_alone(ingest: IngestServer) -> None:
     """`instruments` without any category of the SDK's clients wraps none of it."""
     payi_otel.payi_instrument(payi=ours(ingest), instruments={payi_otel.PayiCategories.anthropic})
-    assert payi_otel.instrumented() == ()
+    assert {one.name for one in payi_otel.instrumented()} <= {"payi_anthropic"}
+    assert inspect.isfunction(openai.resources.chat.completions.Completions.__dict__["create"])
 
 
 def test_calls_after_shutdown_go_through_unrecorded(ingest: IngestServer, provider: Any, client: Any) -> None:

@@ -19,7 +19,7 @@ from provider_server import ProviderServer
 import payi_otel
 from contract import Contract, Form, Outcome, readable
 
-FOLDERS = sorted(path.parent for path in Path(__file__).parent.glob("*/contract.py"))
+FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "providers").glob("*/contract.py"))
 
 
 def contracts_of(folder: Path) -> tuple[Contract, ...]:

@@ -1,6 +1,6 @@
 """What a provider's fixture folder says for the contract suite (`tests/contract`): how it is called, and what its packets are.
 
-A folder `tests/contract/<provider>/` holds a `contract.py` whose `CONTRACTS` lists `Contract`s, one for each kind of call.
+A folder `tests/contract/providers/<provider>/` holds a `contract.py` whose `CONTRACTS` lists `Contract`s, one for each kind of call.
 """
 
 from __future__ import annotations

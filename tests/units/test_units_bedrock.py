@@ -9,6 +9,8 @@ import pytest
 from aws_frames import EVENT_STREAM, chunk, frame
 from provider_server import ProviderServer, Reply
 
+from payi_otel.instrumentors.bedrock._body import again, read_body
+
 boto3 = pytest.importorskip("boto3")
 
 H = "x-amzn-bedrock-"
@@ -113,19 +115,38 @@ def test_a_body_is_read_as_ever(way: str, client: Any, provider: Any, instrument
     assert packet["body"]["units"] == {"text": {"input": 3, "output": 2}}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib3 leaves a connection that was reset open
-def test_a_body_that_breaks_off_breaks_where_it_is_read(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
-    """The call itself returns, as it does without us; its packet has the headers' counts."""
-    from botocore.exceptions import ResponseStreamingError
+class Broken:
+    """A response's raw stream that ends in an error after its first piece."""
 
-    instrument()
-    provider.script(Reply({"generation": "x" * 1000}, cut_body=True, headers={f"{H}input-token-count": "3"}))
-    body = client.invoke_model(modelId="meta.llama3-8b", body="{}")["body"]
-    assert body.read(10)
+    def __init__(self) -> None:
+        self.pieces = [b"x" * 100]
+
+    def read(self, amount: int | None = None) -> bytes:
+        """One piece, and then none."""
+        from urllib3.exceptions import ProtocolError
+
+        if not self.pieces:
+            raise ProtocolError("cut")
+        return self.pieces.pop()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_body_that_breaks_off_breaks_where_it_is_read(whole: bool) -> None:
+    """Who reads in parts gets what had come, and then the SDK's own error; who wants it whole gets the error."""
+    from botocore.exceptions import ResponseStreamingError
+    from botocore.response import StreamingBody
+
+    data, error = read_body(StreamingBody(Broken(), 1000))
+    assert data == b"x" * 100
+    body = again(StreamingBody(Broken(), 1000), data, error)
+    assert type(body) is StreamingBody
+    if not whole:
+        assert body.read(60) + body.read(60) == data
     with pytest.raises(ResponseStreamingError):
         body.read()
-    (packet,) = packets()
-    assert packet["body"]["units"] == {"text": {"input": 3, "output": 0}}
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -210,6 +231,7 @@ def test_an_error_in_a_stream_is_one(client: Any, provider: Any, instrument: Any
     stream = client.converse_stream(modelId="m", messages=[{"role": "user", "content": [{"text": "x"}]}])["stream"]
     with pytest.raises(EventStreamError):
         list(stream)
+    stream.close()
     (packet,) = packets()
     assert packet["body"]["http_status_code"] == 299
     assert packet["body"]["properties"]["system.failure"] == "throttlingException"

@@ -38,7 +38,15 @@ def said(*parts: dict[str, Any], finish: str | None = None, usage: Any = None) -
     return {**head, "usageMetadata": usage} if usage else head
 
 
+HAS_ID = not genai.__version__.startswith("1.1")  # google-genai 1.10 does not read it
 CALL = {"functionCall": {"name": "look_up", "args": {"city": "Rome"}}}
+
+
+def kept(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the SDK's object keeps of an answer."""
+    return answer if HAS_ID else {key: value for key, value in answer.items() if key != "responseId"}
+
+
 ANSWER = said(CALL, finish="STOP", usage=USAGE)
 EVENTS = [said({"text": "Hel"}), said({"text": "lo."}, usage={"promptTokenCount": 40, "candidatesTokenCount": 2}), ANSWER]
 ERROR = {"error": {"code": 403, "message": "Say hello. is no key", "status": "PERMISSION_DENIED"}}
@@ -54,7 +62,9 @@ def client(url: str) -> Iterator[Any]:
 async def async_client(url: str) -> AsyncIterator[Any]:
     """The same; its async side closes what it opened."""
     library = genai._api_client.__dict__.get("httpx2") or genai._api_client.httpx  # aiohttp's warns of sessions the SDK leaves open
-    options = {"base_url": url, "async_client_args": {"transport": library.AsyncHTTPTransport()}}
+    options: dict[str, Any] = {"base_url": url}
+    if "async_client_args" in genai.types.HttpOptions.model_fields:  # older versions have no other library than httpx
+        options["async_client_args"] = {"transport": library.AsyncHTTPTransport()}
     with nullcontext(genai.Client(api_key="secret", http_options=options)) as one:
         try:
             yield one
@@ -108,7 +118,7 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
         "resource": "google.gemini-2.5-flash-001",
         "units": UNITS,
         "http_status_code": 200,
-        "provider_response_id": "r1",
+        "provider_response_id": "r1" if HAS_ID else "payi_<uuid4>",
         "provider_request_json": SENT,
     }
     failed = {"payi_otel.end_reason": "error", "system.failure": FAILED}
@@ -120,12 +130,12 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
     if form != "stream":
         if outcome == "cut":
             return {**unanswered, "http_status_code": 299, "properties": failed}
-        return {**body, "provider_response_json": ANSWER, "provider_response_function_calls": calls}
+        return {**body, "provider_response_json": kept(ANSWER), "provider_response_function_calls": calls}
     body |= {"time_to_first_token_ms": "ms", "time_to_first_completion_token_ms": "ms"}
     if outcome == "ok":
-        return {**body, "provider_response_json": EVENTS, "provider_response_function_calls": calls}
+        return {**body, "provider_response_json": [kept(event) for event in EVENTS], "provider_response_function_calls": calls}
     estimated = {"payi_otel.usage_estimated": "input,output"}
-    body |= {"units": ESTIMATED, "provider_response_json": EVENTS[:1]}
+    body |= {"units": ESTIMATED, "provider_response_json": [kept(EVENTS[0])]}
     if outcome == "left":
         return {**body, "properties": {"payi_otel.end_reason": "closed", **estimated}}
     return {**body, "http_status_code": 299, "properties": {**failed, **estimated}}
