@@ -128,6 +128,13 @@ class Chat(OpenAIOperation):
             usage_option.refuse(request)
 
 
+class TextCompletions(Chat):
+    """`completions.create`, the API before chat: a text of a prompt, with the same usage and the same option for it."""
+
+    name = "text_completion"
+    attributes: Mapping[str, Any] = {}
+
+
 def with_usage(kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """New keyword arguments with `stream_options.include_usage` merged in; None where the caller asked for it already."""
     body = kwargs.get("extra_body")
@@ -209,7 +216,7 @@ class ChatStreamReader:
                 if reason:
                     self._reasons[get(choice, "index") or 0] = str(reason)
                 elif not self.output_seen:
-                    self.output_seen = _has_output(get(choice, "delta"))
+                    self.output_seen = bool(get(choice, "text")) or _has_output(get(choice, "delta"))
         if type(event) is dict and event.get("error"):  # in bytes only: the SDK raises it
             self._error = event["error"]
         return False

@@ -53,6 +53,7 @@ class OpenAIContent(CallContent):
             return
         for choice in answer.get("choices") or ():
             said = choice.get("message") or choice.get("delta") or {}
+            yield from _texts(choice.get("text"))
             yield from _texts([said.get(key) for key in ("content", "refusal", "reasoning_content", "reasoning")])
             for call in said.get("tool_calls") or ():
                 yield from _texts([call.get("function"), call.get("custom")])

@@ -7,16 +7,17 @@ from typing import Any
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
 from payi_otel.instrumentors.openai._background import background
-from payi_otel.instrumentors.openai._chat import Chat, usage_option
+from payi_otel.instrumentors.openai._chat import Chat, TextCompletions, usage_option
 from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._embeddings import Embeddings
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
 
-CHAT, RESPONSES, FETCH, EMBEDDINGS = Chat(), Responses(), FetchResponse(), Embeddings()
+CHAT, TEXT, RESPONSES, FETCH, EMBEDDINGS = Chat(), TextCompletions(), Responses(), FetchResponse(), Embeddings()
 
 _BASE = "openai._base_client"
 _CHAT = "openai.resources.chat.completions"
 _OLD_CHAT = "openai.resources.beta.chat.completions"  # gone since 1.92, where `parse` moved to the module above
+_TEXT = "openai.resources.completions"
 _RESPONSES = "openai.resources.responses"
 _EMBEDDINGS = "openai.resources.embeddings"
 
@@ -39,6 +40,8 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         Patch(_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, since="1.92"),
         Patch(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
         Patch(_OLD_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, until="1.92"),
+        Patch(_TEXT, "Completions.create", TEXT),
+        Patch(_TEXT, "AsyncCompletions.create", TEXT, is_async=True),
         Patch(_RESPONSES, "Responses.create", RESPONSES),
         Patch(_RESPONSES, "AsyncResponses.create", RESPONSES, is_async=True),
         Patch(_RESPONSES, "Responses.parse", RESPONSES),
