@@ -191,6 +191,7 @@ NOT_YET: Final = (
     "proxy",
     "enforce_limits",
     "aws_config.add_streaming_xproxy_result",
+    "aws_config.model_config",
     "ingest_retry.spool_directory",
     "ingest_retry.spool_sync",
     "ingest_bulk",
