@@ -55,7 +55,7 @@ class ModelMapping(msgspec.Struct, frozen=True, kw_only=True):
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How one model's tokens are counted."""
 
-    tokenizer_path: Annotated[str | None, Rule(v.text(), "A tokenizer file, for a model that reports no usage.")] = None
+    tokenizer_path: Annotated[str | None, Rule(v.text(), "A `tokenizers` file, for a model whose tokens are counted here.")] = None
 
 
 class HostMapping(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +191,6 @@ NOT_YET: Final = (
     "proxy",
     "enforce_limits",
     "aws_config.add_streaming_xproxy_result",
-    "aws_config.model_config",
     "ingest_retry.spool_directory",
     "ingest_retry.spool_sync",
     "ingest_bulk",

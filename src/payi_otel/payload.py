@@ -43,7 +43,7 @@ class Content:
     usage: Usage | None = None
     """The provider's own, where it had come although the caller left before it."""
     image_texts: Sequence[str] | None = None
-    """All text of the prompt where an image stands beside it: what the text is not of the input, the image is."""
+    """All text of the prompt, where an image stands beside it whose tokens the provider may have counted as text."""
 
 
 class ContentReader(Protocol):

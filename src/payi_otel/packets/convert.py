@@ -15,10 +15,10 @@ import orjson
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.context.scope import Scope, current_scope
-from payi_otel.packets.counting import by_length
+from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import MAX_NUMBER, IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
-from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage
+from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage, has_vision, with_vision
 from payi_otel.payload import Content, Payload
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class PacketRules:
     instrument_inline_data: bool = False
     model_mappings: Mapping[str, Sequence[ModelMapping]] = field(default_factory=dict)
     host_mappings: Mapping[str, str | None] = field(default_factory=dict)
+    counters: TokenCounters = field(default_factory=TokenCounters)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, log_prompt_and_response: bool = True) -> PacketRules:
@@ -54,6 +55,9 @@ class PacketRules:
                 "aiobotocore": settings.aws_config.model_mappings,
             },
             host_mappings=settings.host_mappings,
+            counters=TokenCounters(
+                {model: config.tokenizer_path for model, config in settings.aws_config.model_config.items() if config.tokenizer_path}
+            ),
         )
 
 
@@ -78,7 +82,7 @@ def to_packet(span: ReadableSpan | None, payload: Payload | None, rules: PacketR
     content = _read_content(payload, rules)
     scope = payload.scope
     return IngestPacket(
-        body=_body(payload, price, content, logs=logs),
+        body=_body(payload, price, content, rules, logs=logs),
         module=payload.module if "/" in payload.module else "",
         limit_ids=scope.limit_ids,
         use_case_name=scope.use_case_name,
@@ -97,10 +101,15 @@ def _read_content(payload: Payload, rules: PacketRules) -> Content | None:
     if payload.content is None:
         return None
     try:
-        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=by_length if _is_estimated(payload) else None)
+        estimate = (_counter(payload, rules) or by_length) if _is_estimated(payload) else None
+        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=estimate)
     except Exception as fault:
         logger.warning("the bodies of a call could not be read (%s): its packet goes without them", type(fault).__name__)
         return None
+
+
+def _counter(payload: Payload, rules: PacketRules) -> TokenCounter | None:
+    return rules.counters.counter_for(payload.module.partition("/")[0], payload.model)
 
 
 def _is_estimated(payload: Payload) -> bool:
@@ -117,8 +126,8 @@ def _is_estimated(payload: Payload) -> bool:
     return payload.http_status < 400
 
 
-def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bool) -> dict[str, Any]:
-    units, properties = _units(payload, content)
+def _body(payload: Payload, price: PriceAs, content: Content | None, rules: PacketRules, *, logs: bool) -> dict[str, Any]:
+    units, properties = _units(payload, content, rules)
     optional = {
         "time_to_first_token_ms": _bounded_or_none(payload.first_token_ms),
         "time_to_first_completion_token_ms": _bounded_or_none(payload.first_completion_token_ms),
@@ -146,16 +155,23 @@ def _body(payload: Payload, price: PriceAs, content: Content | None, *, logs: bo
     }
 
 
-def _units(payload: Payload, content: Content | None) -> tuple[Mapping[str, Units], dict[str, str]]:
+def _units(payload: Payload, content: Content | None, rules: PacketRules) -> tuple[Mapping[str, Units], dict[str, str]]:
     usage = payload.usage or (content.usage if content is not None else None)
-    if usage is not None:
-        if usage.mismatch is None:
-            return usage.units, {}
+    if usage is None:
+        if content is None or content.estimated_tokens is None:
+            return {}, {}
+        return {TEXT: Units(*content.estimated_tokens)}, {semconv.PROPERTY_USAGE_ESTIMATED: "input,output"}
+    units, properties = usage.units, {}
+    if usage.mismatch is not None:
         logger.warning("the usage of %s does not add up: %s", payload.model or payload.response_model, usage.mismatch)
-        return usage.units, {semconv.PROPERTY_USAGE_MISMATCH: usage.mismatch}
-    if content is None or content.estimated_tokens is None:
-        return {}, {}
-    return {TEXT: Units(*content.estimated_tokens)}, {semconv.PROPERTY_USAGE_ESTIMATED: "input,output"}
+        properties[semconv.PROPERTY_USAGE_MISMATCH] = usage.mismatch
+    if content is not None and content.image_texts is not None and not has_vision(units):
+        count = _counter(payload, rules)
+        if count is not None:
+            units = with_vision(units, count(content.image_texts))
+            already = payload.properties.get(semconv.PROPERTY_USAGE_ESTIMATED)
+            properties[semconv.PROPERTY_USAGE_ESTIMATED] = f"{already},vision" if already else "vision"
+    return units, properties
 
 
 def _facts(payload: Payload, *, logs: bool) -> dict[str, str]:

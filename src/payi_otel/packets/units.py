@@ -65,3 +65,24 @@ class Usage:
 def as_large_context(units: Mapping[str, Units]) -> dict[str, Units]:
     """The same counts under the names of a long prompt; what is counted in requests has one price."""
     return {name if name == WEB_SEARCH_REQUEST else name + LARGE_CONTEXT: unit for name, unit in units.items()}
+
+
+def has_vision(units: Mapping[str, Units]) -> bool:
+    """Whether the provider itself told image tokens apart."""
+    return any(name.startswith(VISION) for name in units)
+
+
+def with_vision(units: Mapping[str, Units], text_tokens: int) -> dict[str, Units]:
+    """The same counts with the prompt's images taken out of its text: what no text accounts for is an image's.
+
+    Args:
+        units: Counts in which images are counted as text.
+        text_tokens: Tokens of all text of the prompt. Where some of it came from a cache it is too many for what did not, so that
+            a text is never taken for an image.
+    """
+    text = TEXT if TEXT in units else TEXT + LARGE_CONTEXT
+    counted = units.get(text, Units())
+    vision = counted.input - text_tokens
+    if vision <= 0:
+        return dict(units)
+    return {**units, text: Units(text_tokens, counted.output), text.replace(TEXT, VISION, 1): Units(vision, 0)}

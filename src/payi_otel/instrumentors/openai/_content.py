@@ -22,6 +22,7 @@ _INLINE = InlineRules(
 )
 _NO_TEXT = frozenset({*_INLINE.keys, "data", "image_url", "type", "role", "id", "call_id", "file_id", "status"})
 """Keys whose values are no tokens of text."""
+_IMAGE_TYPES = frozenset({"image_url", "input_image", "computer_screenshot"})
 _PROMPT_KEYS = ("messages", "input", "instructions", "prompt", "tools", "functions")
 
 
@@ -47,6 +48,10 @@ class OpenAIContent(CallContent):
         """Numbers in an embedding's input are tokens."""
         return _count_tokens(request.get("input")) if isinstance(request, dict) else 0
 
+    def has_image(self, request: Any) -> bool:
+        """Whether an image stands in a message, or in what a tool gave back."""
+        return isinstance(request, dict) and _has_image([request.get("messages"), request.get("input")])
+
     def said(self, answer: Any) -> Iterator[str]:
         """Text, refusals, reasoning where it is told, and tool arguments."""
         if not isinstance(answer, dict):
@@ -62,6 +67,14 @@ class OpenAIContent(CallContent):
             yield from _texts(answer.get("delta"))
         elif "output" in answer:
             yield from _texts([item.get("content") or item.get("arguments") for item in answer["output"] or () if isinstance(item, dict)])
+
+
+def _has_image(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_has_image(item) for item in value)
+    if not isinstance(value, dict):
+        return False
+    return value.get("type") in _IMAGE_TYPES or _has_image(value.get("content")) or _has_image(value.get("output"))
 
 
 def _texts(value: Any) -> Iterator[str]:
