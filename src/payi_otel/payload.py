@@ -8,7 +8,7 @@ ends. The span processor claims it in `on_end`; a payload that no processor clai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -113,6 +113,8 @@ class Payload:
     """The tier the provider says it billed, where that is not the default one."""
     resource_scope: str | None = None
     """What the provider's answer itself says of where it ran; a configured scope wins over it."""
+    parts: Callable[[], Iterable[Payload]] | None = None
+    """This is no call but many that were made elsewhere (a batch's results); read in the worker, each for a packet of its own."""
     ticket: Ticket | None = None
     """Set by the processor where delivery is inline; the call waits for it before it returns."""
 

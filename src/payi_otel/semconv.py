@@ -50,6 +50,8 @@ PROPERTY_PART_OF: Final = "payi_otel.part_of"
 PROPERTY_SPEED: Final = "payi_otel.speed"
 PROPERTY_LATENCY: Final = "payi_otel.latency"
 PROPERTY_WEB_FETCHES: Final = "payi_otel.web_fetch_requests"
+PROPERTY_IMAGE_SIZE: Final = "payi_otel.image_size"
+PROPERTY_IMAGE_QUALITY: Final = "payi_otel.image_quality"
 PROPERTY_SERVICE_TIER: Final = "payi_otel.service_tier"
 
 UNKNOWN_MODEL: Final = "system.unknown_model"

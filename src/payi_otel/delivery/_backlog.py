@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from payi_otel.delivery import stats
@@ -182,6 +182,15 @@ class Backlog:
         """The call is not billable: there never was a packet."""
         if self._close(item):
             self.counters.taken -= 1
+
+    def split(self, item: Item, parts: Iterable[Item]) -> None:
+        """These take the place of one that was no packet; who waits for it waits for them."""
+        for part in parts:
+            part.barriers = item.barriers
+            for barrier in part.barriers:
+                barrier.remaining += 1
+            self.add(part)
+        self.forget(item)
 
     def is_poison(self, item: Item, outcome: Outcome) -> bool:
         """Whether this failure is the packet's last; failures of a destination that is down do not count against it."""

@@ -258,6 +258,9 @@ class DeliveryQueue:
     def _make(self, item: Item) -> bool:
         """Span and payload to a packet that can wait; False when there is none."""
         try:
+            if item.payload is not None and item.payload.parts is not None:
+                self._split(item, [Item(None, part, None) for part in item.payload.parts()])
+                return False
             packet = self._to_held(item)
             if packet is not None:
                 item.hold(packet)
@@ -272,6 +275,15 @@ class DeliveryQueue:
             self._backlog.forget(item)
         self._settle(item, None)
         return False
+
+    def _split(self, item: Item, parts: list[Item]) -> None:
+        with self._lock:
+            if item.is_open:
+                self._backlog.split(item, parts)
+            else:  # given up at shutdown meanwhile, and counted as one
+                self._late.extend([None] * (len(parts) - 1))
+        self._settle(item, None)
+        self._workers.call(len(parts))
 
     def _to_held(self, item: Item) -> IngestPacket | EncodedPacket | None:
         if self._is_warm:

@@ -41,9 +41,9 @@ class AnthropicInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
-        *_patches(_MESSAGES, parse="0.79"),
-        *_patches(_BETA, parse="0.75"),
+        *_patches(_MESSAGES, parse="0.77"),
+        *_patches(_BETA, parse="0.73"),
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.
-        *_patches(_BEDROCK, parse="0.125", stream="0.125"),
-        *_patches(_VERTEX, parse="0.125", stream="0.52"),
+        *_patches(_BEDROCK, parse="0.122", stream="0.122"),
+        *_patches(_VERTEX, parse="0.122", stream="0.60"),
     )

@@ -6,20 +6,39 @@ from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors._operation import Operation
+from payi_otel.instrumentors.openai._audio import Speech, Transcriptions
 from payi_otel.instrumentors.openai._background import background
+from payi_otel.instrumentors.openai._batches import billed, wrap_file_content
 from payi_otel.instrumentors.openai._chat import Chat, TextCompletions, usage_option
 from payi_otel.instrumentors.openai._client import CATEGORIES
+from payi_otel.instrumentors.openai._decisions import Decisions
 from payi_otel.instrumentors.openai._embeddings import Embeddings
+from payi_otel.instrumentors.openai._images import Images
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
 
 CHAT, TEXT, RESPONSES, FETCH, EMBEDDINGS = Chat(), TextCompletions(), Responses(), FetchResponse(), Embeddings()
+IMAGES, TRANSCRIPTIONS, SPEECH, DECISIONS = Images(), Transcriptions(), Speech(), Decisions()
 
 _BASE = "openai._base_client"
 _CHAT = "openai.resources.chat.completions"
 _OLD_CHAT = "openai.resources.beta.chat.completions"  # gone since 1.92, where `parse` moved to the module above
 _TEXT = "openai.resources.completions"
 _RESPONSES = "openai.resources.responses"
+_BETA_RESPONSES = "openai.resources.beta.responses"
 _EMBEDDINGS = "openai.resources.embeddings"
+_IMAGES = "openai.resources.images"
+_AUDIO = "openai.resources.audio"
+_DECISIONS = "openai.resources.decisions"
+_FILES = "openai.resources.files"
+
+
+def _both(module: str, target: str, operation: Operation, *, since: str = "", until: str = "") -> tuple[Patch, Patch]:
+    """A method and its async twin."""
+    return (
+        Patch(module, target, operation, since=since, until=until),
+        Patch(module, "Async" + target, operation, is_async=True, since=since, until=until),
+    )
 
 
 class OpenAIInstrumentor(ProviderInstrumentor):
@@ -34,26 +53,32 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
-        Patch(_CHAT, "Completions.create", CHAT),
-        Patch(_CHAT, "AsyncCompletions.create", CHAT, is_async=True),
-        Patch(_CHAT, "Completions.parse", CHAT, since="1.92"),
-        Patch(_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, since="1.92"),
-        Patch(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
-        Patch(_OLD_CHAT, "AsyncCompletions.parse", CHAT, is_async=True, until="1.92"),
-        Patch(_TEXT, "Completions.create", TEXT),
-        Patch(_TEXT, "AsyncCompletions.create", TEXT, is_async=True),
-        Patch(_RESPONSES, "Responses.create", RESPONSES),
-        Patch(_RESPONSES, "AsyncResponses.create", RESPONSES, is_async=True),
-        Patch(_RESPONSES, "Responses.parse", RESPONSES),
-        Patch(_RESPONSES, "AsyncResponses.parse", RESPONSES, is_async=True),
-        Patch(_RESPONSES, "Responses.compact", RESPONSES),
-        Patch(_RESPONSES, "AsyncResponses.compact", RESPONSES, is_async=True),
-        Patch(_RESPONSES, "Responses.retrieve", FETCH),
-        Patch(_RESPONSES, "AsyncResponses.retrieve", FETCH, is_async=True),
-        Patch(_RESPONSES, "Responses.cancel", FETCH),
-        Patch(_RESPONSES, "AsyncResponses.cancel", FETCH, is_async=True),
-        Patch(_EMBEDDINGS, "Embeddings.create", EMBEDDINGS),
-        Patch(_EMBEDDINGS, "AsyncEmbeddings.create", EMBEDDINGS, is_async=True),
+        *_both(_CHAT, "Completions.create", CHAT),
+        *_both(_CHAT, "Completions.parse", CHAT, since="1.92"),
+        *_both(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
+        *_both(_TEXT, "Completions.create", TEXT),
+        *_both(_RESPONSES, "Responses.create", RESPONSES),
+        *_both(_RESPONSES, "Responses.parse", RESPONSES),
+        *_both(_RESPONSES, "Responses.compact", RESPONSES, since="2.9"),
+        *_both(_RESPONSES, "Responses.retrieve", FETCH),
+        *_both(_RESPONSES, "Responses.cancel", FETCH, since="1.81"),
+        *_both(_BETA_RESPONSES, "Responses.create", RESPONSES, since="2.45"),
+        *_both(_BETA_RESPONSES, "Responses.compact", RESPONSES, since="2.45"),
+        *_both(_BETA_RESPONSES, "Responses.retrieve", FETCH, since="2.45"),
+        *_both(_BETA_RESPONSES, "Responses.cancel", FETCH, since="2.45"),
+        *_both(_EMBEDDINGS, "Embeddings.create", EMBEDDINGS),
+        *_both(_IMAGES, "Images.generate", IMAGES),
+        *_both(_IMAGES, "Images.edit", IMAGES),
+        *_both(_IMAGES, "Images.create_variation", IMAGES),
+        *_both(_AUDIO + ".transcriptions", "Transcriptions.create", TRANSCRIPTIONS),
+        *_both(_AUDIO + ".translations", "Translations.create", TRANSCRIPTIONS),
+        *_both(_AUDIO + ".speech", "Speech.create", SPEECH),
+        *_both(_DECISIONS, "Decisions.create", DECISIONS, since="3.26"),
+        *(
+            Patch(_FILES, owner + method, bound_wrapper=wrap_file_content(is_async=owner != "Files."))
+            for owner in ("Files.", "AsyncFiles.")
+            for method in ("content", "retrieve_content")
+        ),
     )
 
     def unfinished(self) -> str | None:
@@ -64,3 +89,4 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)
         usage_option.forget()
+        billed.forget()

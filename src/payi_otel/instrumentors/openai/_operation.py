@@ -11,6 +11,7 @@ from payi_otel.instrumentors._stainless import StainlessOperation, raw_form
 from payi_otel.instrumentors.openai._client import read_client
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.payload import ContentReader
+from payi_otel.semconv import NOT_INSTRUMENTED
 
 _PARAMETERS = {
     "temperature": semconv.REQUEST_TEMPERATURE,
@@ -23,6 +24,9 @@ _PARAMETERS = {
     "seed": semconv.REQUEST_SEED,
     "n": semconv.REQUEST_CHOICE_COUNT,
 }
+_NOT_SENT = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
+"""Arguments that say how to send, not what."""
+_FILES = frozenset({"file", "image", "mask"})
 
 
 class OpenAIOperation(StainlessOperation):
@@ -70,6 +74,24 @@ def note_deployment(invocation: Invocation) -> None:
         payload.model = deployment or None
 
 
-def request_body(invocation: Invocation) -> bytes | None:
-    """The JSON that was sent."""
+def request_body(invocation: Invocation) -> bytes | dict[str, Any] | None:
+    """The JSON that was sent; of a form, the fields that are no file."""
+    headers = getattr(invocation.exchange.request, "headers", None) or {}
+    if str(headers.get("content-type")).startswith("multipart/"):
+        return sent_fields(invocation.request.kwargs)
     return invocation.exchange.request_body()
+
+
+def sent_fields(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments that are texts, numbers and lists of them; a file is named as not recorded."""
+    body = kwargs.get("extra_body")
+    given = {**{name: value for name, value in kwargs.items() if name not in _NOT_SENT}, **(body if isinstance(body, Mapping) else {})}
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _FILES:
+            fields[name] = NOT_INSTRUMENTED
+        elif isinstance(value, str | int | float):
+            fields[name] = value
+        elif isinstance(value, list | tuple) and all(isinstance(item, str | int | float) for item in value):
+            fields[name] = list(value)
+    return fields

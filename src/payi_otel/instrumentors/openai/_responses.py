@@ -13,6 +13,7 @@ from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._content import OpenAIContent
+from payi_otel.instrumentors.openai._images import read_image_tool
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import read_usage
 from payi_otel.payload import ContentReader
@@ -81,6 +82,7 @@ def read_response(response: Any) -> Answer:
         usage=read_usage(usage, web_searches=count_web_searches(response)),
         service_tier=tier if isinstance(tier, str) else None,
         failure=_failure(error, "failed") if status == "failed" else None,
+        others=read_image_tool(response),
         attributes=_attributes(response, tier),
     )
 

@@ -8,6 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/object and /response
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from payi_otel.instrumentors._values import count_of, fit, get
@@ -101,3 +102,35 @@ def _units(ins: dict[str, int], total_in: int, outs: dict[str, int], total_out: 
     if web_searches:
         counts[WEB_SEARCH_REQUEST] = [0, web_searches]
     return {name: Units(*pair) for name, pair in counts.items()}
+
+
+def read_image_usage(usage: Any) -> Usage | None:
+    """The usage of `ImagesResponse`, of a finished image's event, or of the image tool; None where there is none."""
+    ins, outs, split = (get(usage, name) for name in ("input_tokens_details", "output_tokens_details", "cached_tokens_details"))
+    total = get(usage, "output_tokens")
+    return read_usage(
+        {
+            **{name: get(usage, name) for name in ("input_tokens", "output_tokens", "total_tokens")},
+            "input_tokens_details": {
+                "image_tokens": get(ins, "image_tokens"),
+                "cached_tokens": get(usage, "cached_tokens"),
+                "cached_tokens_details": split and {"image_tokens": get(split, "cached_image_tokens")},
+            },
+            "output_tokens_details": {"image_tokens": total if outs is None else get(outs, "image_tokens")},
+        }
+    )
+
+
+def add_usages(usages: Sequence[Usage]) -> Usage:
+    """What several answers of one call used together."""
+    counts: dict[str, Units] = {}
+    for usage in usages:
+        for name, unit in usage.units.items():
+            before = counts.get(name, Units())
+            counts[name] = Units(before.input + unit.input, before.output + unit.output)
+    return Usage(
+        units=counts,
+        input_tokens=sum(usage.input_tokens or 0 for usage in usages),
+        output_tokens=sum(usage.output_tokens or 0 for usage in usages),
+        mismatch="; ".join(usage.mismatch for usage in usages if usage.mismatch) or None,
+    )

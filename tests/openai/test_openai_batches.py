@@ -1,0 +1,117 @@
+"""A batch's results: each answered line of its output file is one packet, when the file is first read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comparing import SCOPE
+from provider_server import Reply
+
+import payi_otel
+
+pytest.importorskip("openai")
+
+USAGE = {"prompt_tokens": 20, "completion_tokens": 8, "total_tokens": 28, "prompt_tokens_details": {"cached_tokens": 5}}
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}
+CHAT = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "gpt-5.2", "choices": [CHOICE], "usage": USAGE}
+RESPONSE = {
+    **{"id": "resp_1", "object": "response", "created_at": 1_700_000_001, "model": "gpt-5.2", "status": "completed", "output": []},
+    "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10, "output_tokens_details": {"reasoning_tokens": 2}},
+}
+VECTORS = {"object": "list", "model": "text-embedding-3-small", "data": [], "usage": {"prompt_tokens": 6, "total_tokens": 6}}
+
+
+def line(number: int, answer: Any, status: int = 200) -> str:
+    """One line of an output file."""
+    response = {"status_code": status, "request_id": f"req_{number}", "body": answer}
+    return json.dumps({"id": f"batch_req_{number}", "custom_id": f"mine-{number}", "response": response, "error": None})
+
+
+FILE = "\n".join([line(1, CHAT), line(2, RESPONSE), line(3, VECTORS), line(4, {"error": {"message": "no"}}, 400), "no json", ""])
+EXPIRED = json.dumps({"id": "batch_req_5", "custom_id": "mine-5", "response": None, "error": {"code": "batch_expired"}})
+JSONL = {"content-type": "application/jsonl"}
+
+
+def by_resource(packets: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    """Units by id and resource."""
+    for packet in packets:
+        assert packet["body"]["properties"] == {"payi_otel.service_tier": "batch"}
+    return {(packet["body"]["provider_response_id"], packet["body"]["resource"]): packet["body"]["units"] for packet in packets}
+
+
+EXPECTED = {
+    ("chatcmpl-1", "gpt-5.2"): {"text": {"input": 15, "output": 8}, "text_cache_read": {"input": 5, "output": 0}},
+    ("resp_1", "gpt-5.2"): {"text": {"input": 7, "output": 1}, "reasoning": {"input": 0, "output": 2}},
+    ("payi_<uuid4>", "text-embedding-3-small"): {"text": {"input": 6, "output": 0}},
+}
+
+
+async def test_each_answered_line_is_one_packet_once(instrument: Any, client: Any, async_client: Any, provider: Any, packets: Any) -> None:
+    """Whoever reads the file again, with whatever client; what failed or expired cost nothing."""
+    instrument()
+    reply = Reply(FILE + EXPIRED + "\n", headers=JSONL)
+    provider.script(reply, reply, reply)
+    assert client.files.content("file-1").text == FILE + EXPIRED + "\n"
+    assert by_resource(packets(3)) == EXPECTED
+    assert (await async_client.files.content("file-1")).text == FILE + EXPIRED + "\n"
+    client.files.with_raw_response.content("file-1")
+    assert len(packets(3)) == 3
+
+
+def test_a_results_packet_is_whole(instrument: Any, client: Any, provider: Any, ingest: Any, packets: Any) -> None:
+    """To whom the reader is; when it was made, by the answer; the answer itself."""
+    instrument()
+    provider.script(Reply(line(1, CHAT), headers=JSONL))
+    with payi_otel.track_context(user_id="alice"):
+        client.files.content("file-1", extra_headers={"xProxy-Account-Name": "acme"})
+    (packet,) = packets()
+    assert ingest.packets[0]["body"]["event_timestamp"].startswith("2023-11-14T22:13:20")
+    assert packet["scope"] == {**SCOPE, "xproxy-user-id": "alice", "xproxy-account-name": "acme"}
+    assert packet["body"] == {
+        "category": "system.openai",
+        "resource": "gpt-5.2",
+        "units": EXPECTED["chatcmpl-1", "gpt-5.2"],
+        "http_status_code": 200,
+        "provider_response_id": "chatcmpl-1",
+        "provider_response_json": json.dumps(CHAT, separators=(",", ":")),
+        "properties": {"payi_otel.service_tier": "batch"},
+    }
+    assert not any(name.startswith("xproxy") for name in provider.requests[0]["headers"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps({"custom_id": "mine-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-5.2"}}),
+        '{"prompt": "a", "completion": "b"}',
+        "custom_id,name",
+        "",
+    ],
+    ids=["input file", "training file", "csv", "empty"],
+)
+def test_any_other_file_is_nothing_of_ours(instrument: Any, client: Any, provider: Any, packets: Any, content: str) -> None:
+    """It is read as it is."""
+    instrument()
+    provider.script(Reply(content, headers=JSONL))
+    assert client.files.content("file-1").text == content
+    packets(0)
+
+
+def test_outside_a_scope_nothing_is_recorded(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """As of any call, where only tracked code is."""
+    instrument({"global_instrumentation": False})
+    provider.script(Reply(FILE, headers=JSONL))
+    client.files.content("file-1")
+    packets(0)
+
+
+def test_what_is_read_is_counted_with_the_rest(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """The account of packets knows each result, and nothing of the file."""
+    instrument()
+    provider.script(Reply(FILE, headers=JSONL))
+    client.files.content("file-1")
+    packets(3)
+    account = payi_otel.stats()
+    assert (account.created, account.delivered) == (3, 3)
