@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors.anthropic._batches import billed, wrap_results
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
 from payi_otel.instrumentors.anthropic._messages import Messages, StreamHelper, wrap_stream
 
@@ -46,4 +49,13 @@ class AnthropicInstrumentor(ProviderInstrumentor):
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.
         *_patches(_BEDROCK, parse="0.122", stream="0.122"),
         *_patches(_VERTEX, parse="0.122", stream="0.60"),
+        *(
+            Patch(module + ".batches", owner + ".results", bound_wrapper=wrap_results(is_async=owner != "Batches"))
+            for module in (_MESSAGES, _BETA)
+            for owner in ("Batches", "AsyncBatches")
+        ),
     )
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        billed.forget()

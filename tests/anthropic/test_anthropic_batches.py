@@ -1,0 +1,105 @@
+"""A message batch's results: each that succeeded is one packet, when it is first read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comparing import SCOPE
+from provider_server import ProviderServer, Reply
+
+import payi_otel
+
+anthropic = pytest.importorskip("anthropic")
+
+USAGE = {"input_tokens": 11, "output_tokens": 36, "service_tier": "batch", "cache_read_input_tokens": 7}
+
+
+def message(number: int) -> dict[str, Any]:
+    """An answer."""
+    head = {"id": f"msg_{number}", "type": "message", "role": "assistant", "model": "claude-opus-5", "stop_reason": "end_turn"}
+    return {**head, "content": [{"type": "text", "text": "Hi."}], "usage": USAGE}
+
+
+RESULTS = [
+    {"custom_id": "a", "result": {"type": "succeeded", "message": message(1)}},
+    {"custom_id": "b", "result": {"type": "errored", "error": {"type": "error", "error": {"type": "api_error", "message": "no"}}}},
+    {"custom_id": "c", "result": {"type": "expired"}},
+    {"custom_id": "d", "result": {"type": "succeeded", "message": message(2)}},
+]
+BATCH = {"id": "msgbatch_1", "type": "message_batch", "processing_status": "ended"}
+LINES = "".join(json.dumps(result) + "\n" for result in RESULTS)
+UNITS = {"text": {"input": 11, "output": 36}, "text_cache_read": {"input": 7, "output": 0}}
+
+
+@pytest.fixture
+def batch(provider: ProviderServer) -> None:
+    """A batch that has ended."""
+    provider.always("/results", Reply(LINES, headers={"content-type": "application/x-jsonl"}))
+    provider.always("/msgbatch_1", Reply({**BATCH, "results_url": provider.url + "/v1/messages/batches/msgbatch_1/results"}))
+
+
+def results_of(provider: ProviderServer, *, beta: bool = False, **arguments: Any) -> list[Any]:
+    """Reads all results with a client of its own."""
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        messages = client.beta.messages if beta else client.messages
+        return [result.custom_id for result in messages.batches.results("msgbatch_1", **arguments)]
+
+
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("beta", [False, True])
+def test_each_result_that_succeeded_is_one_packet_once(instrument: Any, provider: ProviderServer, packets: Any, beta: bool) -> None:
+    """What failed or expired cost nothing; who reads the results again is not billed again."""
+    instrument()
+    for _ in range(2):
+        assert results_of(provider, beta=beta) == ["a", "b", "c", "d"]
+    for number, packet in enumerate(sorted(packets(2), key=lambda packet: str(packet["body"]["provider_response_id"])), 1):
+        assert packet["scope"] == SCOPE
+        assert json.loads(packet["body"].pop("provider_response_json")) == message(number)
+        assert packet["body"] == {
+            "category": "system.anthropic",
+            "resource": "claude-opus-5",
+            "units": UNITS,
+            "http_status_code": 200,
+            "provider_response_id": f"msg_{number}",
+            "properties": {"payi_otel.service_tier": "batch"},
+        }
+
+
+@pytest.mark.usefixtures("batch")
+async def test_async_results_are_recorded_as_far_as_they_are_read(instrument: Any, provider: ProviderServer, packets: Any) -> None:
+    """The decoder is the SDK's own, with the user of whoever asked for it."""
+    instrument()
+    async with anthropic.AsyncAnthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        with payi_otel.track_context(user_id="alice"):
+            decoder = await client.messages.batches.results("msgbatch_1")
+        assert type(decoder).__name__ == "AsyncJSONLDecoder"
+        assert (await decoder.__anext__()).custom_id == "a"
+        await decoder.close()
+    (packet,) = packets()
+    assert packet["body"]["provider_response_id"] == "msg_1"
+    assert packet["scope"]["xproxy-user-id"] == "alice"
+
+
+@pytest.mark.usefixtures("batch")
+def test_our_headers_stay_here(instrument: Any, provider: ProviderServer, packets: Any) -> None:
+    """Of the two requests that reading takes."""
+    instrument()
+    results_of(provider, extra_headers={"xProxy-User-ID": "bob"})
+    assert [packet["scope"]["xproxy-user-id"] for packet in packets(2)] == ["bob", "bob"]
+    assert not any(name.startswith("xproxy") for request in provider.requests for name in request["headers"])
+
+
+@pytest.mark.usefixtures("batch")
+def test_what_the_caller_does_to_a_result_does_not_change_its_packet(instrument: Any, provider: ProviderServer, packets: Any) -> None:
+    """It is the caller's object."""
+    instrument()
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        for result in client.messages.batches.results("msgbatch_1"):
+            if result.result.type == "succeeded":
+                result.result.message.content.clear()
+                result.result.message.usage.input_tokens = 0
+    for packet in packets(2):
+        assert packet["body"]["units"] == UNITS
+        assert json.loads(packet["body"]["provider_response_json"])["content"] == [{"type": "text", "text": "Hi."}]
