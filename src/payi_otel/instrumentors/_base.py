@@ -17,6 +17,7 @@ from wrapt import FunctionWrapper, register_post_import_hook
 
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
+from payi_otel.packets.units import UnitSource
 
 logger = logging.getLogger("payi.instrument")
 
@@ -63,6 +64,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     """A requirement, e.g. `openai >= 1.66`."""
     categories: ClassVar[frozenset[str]]
     """The Pay-i categories its clients may have."""
+    units: ClassVar[tuple[UnitSource, ...]]
+    """What docs/units.md says of its answers."""
     patches: ClassVar[tuple[Patch, ...]]
 
     def instrumentation_dependencies(self) -> Collection[str]:

@@ -24,14 +24,26 @@ from payi_otel.packets.units import (
     TEXT_CACHE_WRITE,
     TEXT_CACHE_WRITE_1H,
     WEB_SEARCH_REQUEST,
+    LongPrompts,
     Units,
+    UnitSource,
     Usage,
     as_large_context,
 )
 from payi_otel.payload import FunctionCall
 
-LARGE_CONTEXT_TOKENS = 200_000
-_LARGE_CONTEXT_MODELS = re.compile(r"claude-sonnet-4(?:-5|-0|-\d{8}|@|\b(?!-[6-9]))")
+_API = "Claude, whoever serves it"
+UNIT_SOURCES = (
+    UnitSource(_API, TEXT, "input", "input_tokens"),
+    UnitSource(_API, TEXT, "output", "output_tokens"),
+    UnitSource(_API, TEXT_CACHE_READ, "input", "cache_read_input_tokens"),
+    UnitSource(_API, TEXT_CACHE_WRITE, "input", "cache_creation_input_tokens"),
+    UnitSource(_API, TEXT_CACHE_WRITE, "input", "cache_creation.ephemeral_5m_input_tokens"),
+    UnitSource(_API, TEXT_CACHE_WRITE_1H, "input", "cache_creation.ephemeral_1h_input_tokens"),
+    UnitSource(_API, REASONING, "output", "output_tokens_details.thinking_tokens"),
+    UnitSource(_API, WEB_SEARCH_REQUEST, "output", "server_tool_use.web_search_requests"),
+)
+LONG_PROMPTS = (LongPrompts("Claude Sonnet 4 and 4.5", re.compile(r"claude-sonnet-4(?:-5|-0|-\d{8}|@|\b(?!-[6-9]))"), 200_000),)
 """Models with a price of its own for long prompts. Later ones bill every length alike.
 Source: https://docs.anthropic.com/en/docs/about-claude/pricing, "Long context pricing"."""
 _NO_GEO = frozenset({"global", "not_available"})
@@ -77,7 +89,7 @@ def read_usage(usage: Any, model: str | None) -> Usage | None:
         WEB_SEARCH_REQUEST: Units(0, count_of(get(usage, "server_tool_use"), "web_search_requests", problems)),
     }
     units = {name: unit for name, unit in units.items() if name == TEXT or unit != Units()}
-    if total_in > LARGE_CONTEXT_TOKENS and _LARGE_CONTEXT_MODELS.search(model or ""):
+    if any(long.include(model, total_in) for long in LONG_PROMPTS):
         units = as_large_context(units)
     return Usage(
         units=units,

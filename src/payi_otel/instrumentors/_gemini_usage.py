@@ -7,20 +7,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from payi_otel.instrumentors._values import count_of, get
-from payi_otel.packets.units import AUDIO, IMAGE, REASONING, TEXT, VIDEO, VISION, WEB_SEARCH_REQUEST, Units, Usage, as_large_context
+from payi_otel.packets.units import (
+    AUDIO,
+    IMAGE,
+    REASONING,
+    TEXT,
+    TEXT_CACHE_READ,
+    VIDEO,
+    VISION,
+    WEB_SEARCH_REQUEST,
+    LongPrompts,
+    Units,
+    UnitSource,
+    Usage,
+    as_large_context,
+)
 
 INPUT_UNITS = {"TEXT": TEXT, "IMAGE": VISION, "VIDEO": VIDEO, "AUDIO": AUDIO, "DOCUMENT": VISION}
 """By an input's modality. A document's pages are read as images (https://ai.google.dev/gemini-api/docs/document-processing)."""
 OUTPUT_UNITS = {"TEXT": TEXT, "IMAGE": IMAGE, "VIDEO": VIDEO, "AUDIO": AUDIO, "DOCUMENT": TEXT}
 """By an output's modality."""
-_LARGE_CONTEXTS = (
-    (re.compile(r"gemini-(?:2\.5|3(?:\.\d+)?)-pro"), 200_000),
-    (re.compile(r"gemini-1\.\d"), 128_000),
+_API = "Gemini"
+
+
+def _by_kind(field: str, units: Mapping[str, str], side: Literal["input", "output"], suffix: str = "") -> tuple[UnitSource, ...]:
+    """The details of one count; text is what they leave of it."""
+    return tuple(UnitSource(_API, unit + suffix, side, f"{field}[{kind}]") for kind, unit in units.items() if unit != TEXT)
+
+
+UNIT_SOURCES = (
+    UnitSource(_API, TEXT, "input", "prompt_token_count"),
+    *_by_kind("prompt_tokens_details", INPUT_UNITS, "input"),
+    UnitSource(_API, TEXT, "input", "tool_use_prompt_token_count"),
+    *_by_kind("tool_use_prompt_tokens_details", INPUT_UNITS, "input"),
+    UnitSource(_API, TEXT_CACHE_READ, "input", "cached_content_token_count"),
+    *_by_kind("cache_tokens_details", INPUT_UNITS, "input", "_cache_read"),
+    UnitSource(_API, TEXT, "output", "candidates_token_count"),
+    *_by_kind("candidates_tokens_details", OUTPUT_UNITS, "output"),
+    UnitSource(_API, REASONING, "output", "thoughts_token_count"),
+    UnitSource(_API, WEB_SEARCH_REQUEST, "output", "grounding_metadata.web_search_queries"),
 )
-"""Models with a price of its own for prompts longer than this. (1.x was billed by characters; its tokens are billed as such here.)"""
+LONG_PROMPTS = (
+    LongPrompts("Gemini 2.5 Pro, Gemini 3 Pro", re.compile(r"gemini-(?:2\.5|3(?:\.\d+)?)-pro"), 200_000),
+    LongPrompts("Gemini 1.0, 1.5", re.compile(r"gemini-1\.\d"), 128_000),
+)
+"""Models with a price of its own for long prompts. (1.x was billed by characters; its tokens are billed as such here.)"""
 _PER_QUERY = re.compile(r"gemini-(?:[3-9]|\d{2})")
 """From Gemini 3 on every search query is billed, before that every prompt that was grounded by a search."""
 
@@ -56,7 +90,7 @@ def read_usage(meta: Any, model: str | None, *, queries: int = 0) -> Usage | Non
     units |= {f"{unit}_cache_read": Units(number, 0) for unit, number in kept.items()}
     units |= {REASONING: Units(0, thoughts), WEB_SEARCH_REQUEST: Units(0, _searches(queries, model))}
     units = {name: unit for name, unit in units.items() if name == TEXT or unit != Units()}
-    if any(prompt > limit and models.search(model or "") for models, limit in _LARGE_CONTEXTS):
+    if any(long.include(model, prompt) for long in LONG_PROMPTS):
         units = as_large_context(units)
     return Usage(
         units=units,

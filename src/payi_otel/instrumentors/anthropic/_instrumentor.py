@@ -6,6 +6,7 @@ from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors._claude import UNIT_SOURCES
 from payi_otel.instrumentors.anthropic._batches import billed, wrap_results
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
 from payi_otel.instrumentors.anthropic._messages import Messages, StreamHelper, wrap_stream
@@ -40,6 +41,7 @@ class AnthropicInstrumentor(ProviderInstrumentor):
     module = "anthropic"
     supported = "anthropic >= 0.49"
     categories = CATEGORIES
+    units = UNIT_SOURCES
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),

@@ -12,6 +12,7 @@ from typing import Any
 from payi_otel._guard import guard
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._claude import UNIT_SOURCES as CLAUDE_SOURCES
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.instrumentors.bedrock._body import again, read_body, read_body_async, rewind_async
 from payi_otel.instrumentors.bedrock._operations import (
@@ -21,6 +22,7 @@ from payi_otel.instrumentors.bedrock._operations import (
     InvokeModel,
     InvokeModelWithResponseStream,
 )
+from payi_otel.instrumentors.bedrock._usage import UNIT_SOURCES
 from payi_otel.semconv import PayiCategories
 
 _OPERATIONS: dict[str, type[BedrockOperation]] = {
@@ -111,6 +113,7 @@ class BedrockInstrumentor(ProviderInstrumentor):
     module = "botocore"
     supported = "botocore >= 1.34"
     categories = frozenset({PayiCategories.aws_bedrock})
+    units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
     patches = (
         Patch("botocore.endpoint", "Endpoint.make_request", wrapper=capture_body),
         Patch("botocore.client", "BaseClient._make_api_call", bound_wrapper=wrap_sync),
@@ -125,4 +128,5 @@ class AioBedrockInstrumentor(ProviderInstrumentor):
     module = "aiobotocore"
     supported = "aiobotocore >= 2.13"
     categories = frozenset({PayiCategories.aws_bedrock})
+    units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
     patches = (Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async),)

@@ -18,6 +18,7 @@ from payi_otel.packets.units import (
     TEXT_CACHE_WRITE,
     TEXT_CACHE_WRITE_1H,
     Units,
+    UnitSource,
     Usage,
 )
 
@@ -32,6 +33,20 @@ GUARDRAIL_UNITS = {
     "automatedReasoningPolicyUnits": "guardrail_automated_reasoning",
 }
 """By the counter in an assessment, the unit; of input and output assessments together, on the input side."""
+_CONVERSE, _INVOKE = "Bedrock Converse", "Bedrock InvokeModel, any family"
+_GUARDRAILS = "Bedrock guardrails"
+UNIT_SOURCES = (
+    UnitSource(_CONVERSE, TEXT, "input", "usage.inputTokens"),
+    UnitSource(_CONVERSE, TEXT, "output", "usage.outputTokens"),
+    UnitSource(_CONVERSE, TEXT_CACHE_READ, "input", "usage.cacheReadInputTokens"),
+    UnitSource(_CONVERSE, TEXT_CACHE_WRITE, "input", "usage.cacheWriteInputTokens"),
+    UnitSource(_CONVERSE, TEXT_CACHE_WRITE_1H, "input", "usage.cacheDetails[1h]"),
+    UnitSource(_INVOKE, TEXT, "input", "x-amzn-bedrock-input-token-count"),
+    UnitSource(_INVOKE, TEXT, "output", "x-amzn-bedrock-output-token-count"),
+    UnitSource(_INVOKE, TEXT_CACHE_READ, "input", "x-amzn-bedrock-cache-read-input-token-count"),
+    UnitSource(_INVOKE, TEXT_CACHE_WRITE, "input", "x-amzn-bedrock-cache-write-input-token-count"),
+    *(UnitSource(_GUARDRAILS, unit, "input", f"invocationMetrics.usage.{counter}") for counter, unit in GUARDRAIL_UNITS.items()),
+)
 _HEADER = "x-amzn-bedrock-"
 _NAMES = {
     "input": ("inputTokens", "inputTokenCount"),

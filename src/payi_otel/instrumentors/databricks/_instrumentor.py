@@ -15,9 +15,11 @@ from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._values import count_of, get
-from payi_otel.packets.units import TEXT, Units, Usage
+from payi_otel.packets.units import TEXT, Units, UnitSource, Usage
 from payi_otel.payload import ContentReader, FunctionCall
 
+_API = "Databricks serving endpoints"
+UNIT_SOURCES = (UnitSource(_API, TEXT, "input", "prompt_tokens"), UnitSource(_API, TEXT, "output", "completion_tokens"))
 _SERVING = "databricks.sdk.service.serving"
 _PARAMETERS = {
     "temperature": semconv.REQUEST_TEMPERATURE,
@@ -122,6 +124,7 @@ class DatabricksInstrumentor(ProviderInstrumentor):
     module = "databricks.sdk"
     supported = "databricks-sdk >= 0.40"
     categories = CATEGORIES
+    units = UNIT_SOURCES
     patches = (
         Patch(_SERVING, "ServingEndpointsAPI.query", QUERY),
         Patch(_SERVING, "ServingEndpointsDataPlaneAPI.query", QUERY),

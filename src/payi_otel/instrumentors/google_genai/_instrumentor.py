@@ -6,6 +6,7 @@ It wraps the private methods that make one request each: a public one may make s
 from __future__ import annotations
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
 from payi_otel.instrumentors.google_genai._operations import (
     EmbedContent,
@@ -29,6 +30,7 @@ class GoogleGenAiInstrumentor(ProviderInstrumentor):
     module = "google.genai"
     supported = "google-genai >= 1.10"
     categories = frozenset({PayiCategories.google_vertex})
+    units = UNIT_SOURCES
     patches = (
         Patch("google.genai._api_client", "BaseApiClient._build_request", wrapper=capture_request),
         Patch(_MODELS, "Models._generate_content", CONTENT),

@@ -16,6 +16,7 @@ from payi_otel.instrumentors.openai._decisions import Decisions
 from payi_otel.instrumentors.openai._embeddings import Embeddings
 from payi_otel.instrumentors.openai._images import Images
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
+from payi_otel.instrumentors.openai._usage import UNIT_SOURCES
 
 CHAT, TEXT, RESPONSES, FETCH, EMBEDDINGS = Chat(), TextCompletions(), Responses(), FetchResponse(), Embeddings()
 IMAGES, TRANSCRIPTIONS, SPEECH, DECISIONS = Images(), Transcriptions(), Speech(), Decisions()
@@ -49,6 +50,7 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     module = "openai"
     supported = "openai >= 1.66"
     categories = CATEGORIES
+    units = UNIT_SOURCES
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),

@@ -24,9 +24,43 @@ from payi_otel.packets.units import (
     VISION_CACHE_READ,
     WEB_SEARCH_REQUEST,
     Units,
+    UnitSource,
     Usage,
 )
 
+_CHAT, _RESPONSES, _IMAGES = "OpenAI chat, completions, embeddings", "OpenAI responses, decisions", "OpenAI images"
+_TRANSCRIPTS, _SPEECH = "OpenAI transcriptions", "OpenAI speech"
+
+
+def _sources(api: str, given: str, said: str) -> tuple[UnitSource, ...]:
+    """What the two kinds of usage share."""
+    return (
+        UnitSource(api, TEXT, "input", given),
+        UnitSource(api, TEXT, "output", said),
+        UnitSource(api, TEXT_CACHE_READ, "input", f"{given}_details.cached_tokens"),
+        UnitSource(api, TEXT_CACHE_WRITE, "input", f"{given}_details.cache_write_tokens"),
+        UnitSource(api, REASONING, "output", f"{said}_details.reasoning_tokens"),
+    )
+
+
+UNIT_SOURCES = (
+    *_sources(_CHAT, "prompt_tokens", "completion_tokens"),
+    UnitSource(_CHAT, AUDIO, "input", "prompt_tokens_details.audio_tokens"),
+    UnitSource(_CHAT, AUDIO, "output", "completion_tokens_details.audio_tokens"),
+    UnitSource(_CHAT, VISION, "input", "prompt_tokens_details.image_tokens"),
+    UnitSource(_CHAT, IMAGE, "output", "completion_tokens_details.image_tokens"),
+    *_sources(_RESPONSES, "input_tokens", "output_tokens"),
+    UnitSource(_RESPONSES, WEB_SEARCH_REQUEST, "output", "tool_usage.web_search.num_requests"),
+    UnitSource(_IMAGES, TEXT, "input", "input_tokens"),
+    UnitSource(_IMAGES, VISION, "input", "input_tokens_details.image_tokens"),
+    UnitSource(_IMAGES, IMAGE, "output", "output_tokens"),
+    UnitSource(_TRANSCRIPTS, TEXT, "input", "input_tokens"),
+    UnitSource(_TRANSCRIPTS, AUDIO, "input", "input_token_details.audio_tokens"),
+    UnitSource(_TRANSCRIPTS, TEXT, "output", "output_tokens"),
+    UnitSource(_TRANSCRIPTS, AUDIO, "input", "seconds"),
+    UnitSource(_SPEECH, TEXT, "input", "input_tokens"),
+    UnitSource(_SPEECH, AUDIO, "output", "output_tokens"),
+)
 _TOTALS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 

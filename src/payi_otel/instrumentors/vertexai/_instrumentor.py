@@ -8,6 +8,7 @@ from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
+from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
@@ -90,6 +91,7 @@ class VertexAiInstrumentor(ProviderInstrumentor):
     module = "vertexai"
     supported = "google-cloud-aiplatform >= 1.85"
     categories = frozenset({PayiCategories.google_vertex})
+    units = UNIT_SOURCES
     patches = (
         Patch(_MODULE, f"{_CLASS}._generate_content", CONTENT),
         Patch(_MODULE, f"{_CLASS}._generate_content_async", CONTENT, is_async=True),
