@@ -237,9 +237,43 @@ def test_an_error_in_a_stream_is_one(client: Any, provider: Any, instrument: Any
     assert packet["body"]["properties"]["system.failure"] == "throttlingException"
 
 
-def test_other_calls_pass(client: Any, provider: Any, instrument: Any, packets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another service's, and another operation's."""
+def test_other_calls_pass(provider: Any, instrument: Any, packets: Any) -> None:
+    """Another service's."""
     instrument()
-    provider.script(Reply({"usage": {}, "action": "NONE", "outputs": [], "assessments": []}))
-    client.apply_guardrail(guardrailIdentifier="g1", guardrailVersion="1", source="INPUT", content=[{"text": {"text": "x"}}])
+    provider.script(Reply({"modelSummaries": []}))
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("bedrock", endpoint_url=provider.url, **keys)
+    assert client.list_foundation_models()["modelSummaries"] == []
+    client.close()
     packets(0)
+
+
+def test_a_guardrail_that_is_applied_alone_is_one_packet(instrument: Any, client: Any, provider: ProviderServer, packets: Any) -> None:
+    """Its own totals, not those of its assessments once more; the guardrail stands where a model would."""
+    instrument()
+    answer = {"usage": UNIT, "action": "GUARDRAIL_INTERVENED", "outputs": [{"text": "No."}], "assessments": [ASSESSED]}
+    provider.script(Reply(answer))
+    asked = {"source": "INPUT", "content": [{"text": {"text": "Hi."}}]}
+    seen = client.apply_guardrail(guardrailIdentifier="g1", guardrailVersion="2", **asked)
+    (packet,) = packets()
+    body = packet["body"]
+    assert json.loads(body.pop("provider_request_json")) == asked
+    assert json.loads(body.pop("provider_response_json")) == {name: value for name, value in seen.items() if name != "ResponseMetadata"}
+    assert body == {
+        "category": "system.aws.bedrock",
+        "resource": "g1",
+        "units": {
+            "guardrail_topic": {"input": 1, "output": 0},
+            "guardrail_content": {"input": 2, "output": 0},
+            "guardrail_sensitive_information_free": {"input": 3, "output": 0},
+        },
+        "http_status_code": 200,
+        "provider_response_id": body["provider_response_id"],
+        "properties": {
+            "system.aws.bedrock.guardrail.id": "g1",
+            "system.aws.bedrock.guardrail.version": "2",
+            "system.aws.bedrock.guardrail.action": "INTERVENED",
+            "system.failure": "INTERVENED",
+            "system.failure.description": "Bedrock Guardrails intervened",
+        },
+    }

@@ -104,7 +104,7 @@ _UNRECORDED = re.compile(
     r"authorization|cookie|password|passwd|secret|credential|signature|bearer"
     r"|(api|access|subscription|private|session|goog|auth)[-_]?key"
     r"|(access|auth|security|session|id|refresh|csrf|xsrf|api)[-_]?token|^token$|^x-token$|^key$"
-    r"|^x-stainless-",  # what an SDK's `with_raw_response` and helpers say to itself
+    r"|^x-stainless-|^x-google-genai-response-mode$",  # what an SDK's `with_raw_response` and helpers say to itself
     re.IGNORECASE,
 )
 

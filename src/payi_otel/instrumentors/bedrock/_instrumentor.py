@@ -16,6 +16,7 @@ from payi_otel.instrumentors._claude import UNIT_SOURCES as CLAUDE_SOURCES
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.instrumentors.bedrock._body import again, read_body, read_body_async, rewind_async
 from payi_otel.instrumentors.bedrock._operations import (
+    ApplyGuardrail,
     BedrockOperation,
     Converse,
     ConverseStream,
@@ -26,6 +27,7 @@ from payi_otel.instrumentors.bedrock._usage import UNIT_SOURCES
 from payi_otel.semconv import PayiCategories
 
 _OPERATIONS: dict[str, type[BedrockOperation]] = {
+    "ApplyGuardrail": ApplyGuardrail,
     "Converse": Converse,
     "ConverseStream": ConverseStream,
     "InvokeModel": InvokeModel,

@@ -24,6 +24,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     guardrail_counts,
     header_counts,
     listed_counts,
+    policy_counts,
     to_usage,
 )
 from payi_otel.payload import ContentReader
@@ -286,6 +287,37 @@ def _reasons(body: Any) -> list[Any]:
     parts = [body, *(part for found in lists if isinstance(found, list) for part in found)]
     names = ("stop_reason", "stopReason", "finish_reason", "completionReason")
     return [get(part, name) for part in parts for name in names]
+
+
+class ApplyGuardrail(InvokeModel):
+    """`ApplyGuardrail`, which asks no model: the guardrail is what is priced."""
+
+    name = "apply_guardrail"
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """The guardrail stands where a model would."""
+        request = super().read_request(instance, args, kwargs)
+        given = args[1] if len(args) > 1 else kwargs.get("api_params")
+        guardrail = get(given, "guardrailIdentifier")
+        request.model = guardrail if isinstance(guardrail, str) and guardrail else None
+        return request
+
+    def traced(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """It always tells what it did."""
+        return None
+
+    def value_of(self, invocation: Invocation, result: Any) -> Any:
+        """The result itself."""
+        return BedrockOperation.value_of(self, invocation, result)
+
+    def read_answer(self, result: Any) -> Answer:
+        """Reads the units of all policies together; those of each assessment are parts of them."""
+        return Answer(usage=to_usage({}, policy_counts(get(result, "usage")), []), properties=intervened(get(result, "action")))
+
+    def content(self, invocation: Invocation, result: Any) -> ContentReader:
+        """What was assessed costs no tokens."""
+        answer = invocation.exchange.response_body()
+        return BedrockContent(invocation.exchange.request_body(), [] if answer is None else [answer], streamed=False, estimates=False)
 
 
 class InvokeModelWithResponseStream(InvokeModel):

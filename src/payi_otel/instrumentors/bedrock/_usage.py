@@ -171,14 +171,15 @@ def _guardrail_units(guardrails: Mapping[str, int]) -> dict[str, Units]:
 def guardrail_counts(trace: Any) -> dict[str, int]:
     """The units of every assessment in a guardrail's trace, of Converse (`inputAssessment`) or of a body (`input`)."""
     counts: dict[str, int] = {}
-    guardrail = get(trace, "guardrail")
-    for assessment in _assessments(guardrail):
-        usage = get(get(assessment, "invocationMetrics"), "usage")
-        for counter, unit in GUARDRAIL_UNITS.items():
-            number = count_of(usage, counter, [])
-            if number:
-                counts[unit] = counts.get(unit, 0) + number
+    for assessment in _assessments(get(trace, "guardrail")):
+        for unit, number in policy_counts(get(get(assessment, "invocationMetrics"), "usage")).items():
+            counts[unit] = counts.get(unit, 0) + number
     return counts
+
+
+def policy_counts(usage: Any) -> dict[str, int]:
+    """The units of one guardrail's `usage`, by the policies it has."""
+    return {unit: number for counter, unit in GUARDRAIL_UNITS.items() if (number := count_of(usage, counter, []))}
 
 
 def _assessments(guardrail: Any) -> Iterable[Any]:

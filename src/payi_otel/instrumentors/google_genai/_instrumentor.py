@@ -6,8 +6,10 @@ It wraps the private methods that make one request each: a public one may make s
 from __future__ import annotations
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._capture import capture_request as capture_http_request
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
+from payi_otel.instrumentors.google_genai._interactions import Interactions, capture_response, capture_response_async
 from payi_otel.instrumentors.google_genai._operations import (
     EmbedContent,
     GenerateContent,
@@ -18,8 +20,12 @@ from payi_otel.instrumentors.google_genai._operations import (
 from payi_otel.semconv import PayiCategories
 
 CONTENT, STREAM, EMBEDDINGS, IMAGES = GenerateContent(), GenerateContentStream(), EmbedContent(), GenerateImages()
+INTERACTIONS = Interactions()
 
 _MODELS = "google.genai.models"
+_GAOS = "google.genai._gaos."
+_GAOS_SINCE = "2.9"
+"""Before it, interactions were made by another part of the SDK."""
 
 
 class GoogleGenAiInstrumentor(ProviderInstrumentor):
@@ -37,8 +43,14 @@ class GoogleGenAiInstrumentor(ProviderInstrumentor):
         Patch(_MODELS, "AsyncModels._generate_content", CONTENT, is_async=True),
         Patch(_MODELS, "Models._generate_content_stream", bound_wrapper=wrap_generator(STREAM)),
         Patch(_MODELS, "AsyncModels._generate_content_stream", bound_wrapper=wrap_async_generator(STREAM)),
-        Patch(_MODELS, "Models._embed_content", EMBEDDINGS, since="2.0"),
-        Patch(_MODELS, "AsyncModels._embed_content", EMBEDDINGS, is_async=True, since="2.0"),
+        Patch(_MODELS, "Models._embed_content", EMBEDDINGS, since="1.64"),
+        Patch(_MODELS, "AsyncModels._embed_content", EMBEDDINGS, is_async=True, since="1.64"),
         Patch(_MODELS, "Models._generate_images", IMAGES),
         Patch(_MODELS, "AsyncModels._generate_images", IMAGES, is_async=True),
+        Patch(_GAOS + "basesdk", "BaseSDK._build_request", wrapper=capture_http_request, since=_GAOS_SINCE),
+        Patch(_GAOS + "basesdk", "AsyncBaseSDK._build_request_async", wrapper=capture_http_request, since=_GAOS_SINCE),
+        Patch(_GAOS + "basesdk", "BaseSDK.do_request", wrapper=capture_response, since=_GAOS_SINCE),
+        Patch(_GAOS + "basesdk", "AsyncBaseSDK.do_request_async", wrapper=capture_response_async, since=_GAOS_SINCE),
+        Patch(_GAOS + "interactions", "Interactions.create", INTERACTIONS, since=_GAOS_SINCE),
+        Patch(_GAOS + "interactions", "AsyncInteractions.create", INTERACTIONS, is_async=True, since=_GAOS_SINCE),
     )
