@@ -6,12 +6,18 @@ They have no span: nothing of them happens in this process. What failed, expired
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
-from payi_otel.context.scope import Scope
-from payi_otel.instrumentors._invocation import Answer, ClientFacts
+from payi_otel._guard import guard
+from payi_otel.instrumentors._capture import HttpExchange, current_exchange
+from payi_otel.instrumentors._invocation import Answer, ClientFacts, Request
+from payi_otel.instrumentors._operation import Operation
+from payi_otel.instrumentors._wrapper import Binding, Prepared, prepare
 from payi_otel.payload import ContentReader, Payload
 
 TIER = "batch"
@@ -50,23 +56,81 @@ class BilledResults:
         self._lock = Lock()  # another thread of the parent may have held it
 
 
-def to_payload(
-    client: ClientFacts, module: str, scope: Scope, answer: Answer, content: ContentReader, *, made_at_s: int | None = None
-) -> Payload:
+class ReadResults(Operation):
+    """A method that hands back a batch's results: no call of a model, but a list of some."""
+
+    def __init__(self, read_client: Callable[[Any], ClientFacts], offer: Callable[[Prepared, HttpExchange, Any], None]) -> None:
+        """For one SDK.
+
+        Args:
+            read_client: What the client behind a resource object is.
+            offer: Sees to it that the results in what the method returned become packets.
+        """
+        self._read_client, self._offer = read_client, offer
+
+    def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
+        """Whose results they are."""
+        return Request(client=self._read_client(instance), model=None, args=args, kwargs=kwargs)
+
+    def offer(self, prepared: Prepared, exchange: HttpExchange, result: Any) -> None:
+        """Never raises."""
+        with guard("reading a batch's results"):
+            self._offer(prepared, exchange, result)
+
+    def wrap(self, binding: Binding) -> Callable[..., Any]:
+        """A wrapper for the sync method."""
+
+        def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            prepared = self._prepare(binding, instance, args, kwargs)
+            if not isinstance(prepared, Prepared):
+                return wrapped(*args, **prepared)
+            exchange = HttpExchange()
+            token = current_exchange.set(exchange)
+            try:
+                result = wrapped(*args, **prepared.kwargs)
+            finally:
+                current_exchange.reset(token)
+            self.offer(prepared, exchange, result)
+            return result
+
+        return call
+
+    def wrap_async(self, binding: Binding) -> Callable[..., Any]:
+        """The same for the one that is awaited."""
+
+        async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            prepared = self._prepare(binding, instance, args, kwargs)
+            if not isinstance(prepared, Prepared):
+                return await wrapped(*args, **prepared)
+            exchange = HttpExchange()
+            token = current_exchange.set(exchange)
+            try:
+                result = await wrapped(*args, **prepared.kwargs)
+            finally:
+                current_exchange.reset(token)
+            self.offer(prepared, exchange, result)
+            return result
+
+        return call
+
+    def _prepare(self, binding: Binding, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prepared | dict[str, Any]:
+        return prepare(self, binding, instance, args, kwargs, sys._getframe(2)) if binding.active else kwargs
+
+
+def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, made_at_s: int | None = None) -> Payload:
     """The payload of one result.
 
     Args:
-        client: The client that reads it.
-        module: `name/version` of the SDK.
-        scope: The scope it is read in: whose call it was, the result does not say.
+        reading: The call that reads it, whose scope is the result's: whose call it was, the result does not say.
         answer: The result, read by its provider's reader.
         content: The worker's view of it.
         made_at_s: When the provider made it, seconds since the epoch; None where it does not say: now.
     """
+    client = reading.request.client
     return Payload(
-        scope=scope,
+        scope=reading.scope,
         category=client.category,
-        module=module,
+        module=reading.binding.module,
         model=client.deployment or answer.model,
         resource_prefix=client.resource_prefix,
         host=f"{client.host}:{client.port}" if client.port and client.host else client.host,

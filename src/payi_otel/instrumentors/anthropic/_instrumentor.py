@@ -7,7 +7,7 @@ from typing import Any
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response
 from payi_otel.instrumentors._claude import UNIT_SOURCES
-from payi_otel.instrumentors.anthropic._batches import billed, wrap_results
+from payi_otel.instrumentors.anthropic._batches import RESULTS, billed
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
 from payi_otel.instrumentors.anthropic._messages import Messages, StreamHelper, wrap_stream
 
@@ -51,11 +51,10 @@ class AnthropicInstrumentor(ProviderInstrumentor):
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.
         *_patches(_BEDROCK, parse="0.122", stream="0.122"),
         *_patches(_VERTEX, parse="0.122", stream="0.60"),
-        *(
-            Patch(module + ".batches", owner + ".results", bound_wrapper=wrap_results(is_async=owner != "Batches"))
-            for module in (_MESSAGES, _BETA)
-            for owner in ("Batches", "AsyncBatches")
-        ),
+        Patch(_MESSAGES + ".batches", "Batches.results", bound_wrapper=RESULTS.wrap),
+        Patch(_MESSAGES + ".batches", "AsyncBatches.results", bound_wrapper=RESULTS.wrap_async),
+        Patch(_BETA + ".batches", "Batches.results", bound_wrapper=RESULTS.wrap),
+        Patch(_BETA + ".batches", "AsyncBatches.results", bound_wrapper=RESULTS.wrap_async),
     )
 
     def _uninstrument(self, **kwargs: Any) -> None:

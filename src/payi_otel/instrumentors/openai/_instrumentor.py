@@ -9,7 +9,7 @@ from payi_otel.instrumentors._capture import capture_request, capture_response
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors.openai._audio import Speech, Transcriptions
 from payi_otel.instrumentors.openai._background import background
-from payi_otel.instrumentors.openai._batches import billed, wrap_file_content
+from payi_otel.instrumentors.openai._batches import FILE_CONTENT, billed
 from payi_otel.instrumentors.openai._chat import Chat, TextCompletions, usage_option
 from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._decisions import Decisions
@@ -76,11 +76,10 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         *_both(_AUDIO + ".translations", "Translations.create", TRANSCRIPTIONS),
         *_both(_AUDIO + ".speech", "Speech.create", SPEECH),
         *_both(_DECISIONS, "Decisions.create", DECISIONS, since="3.26"),
-        *(
-            Patch(_FILES, owner + method, bound_wrapper=wrap_file_content(is_async=owner != "Files."))
-            for owner in ("Files.", "AsyncFiles.")
-            for method in ("content", "retrieve_content")
-        ),
+        Patch(_FILES, "Files.content", bound_wrapper=FILE_CONTENT.wrap),
+        Patch(_FILES, "AsyncFiles.content", bound_wrapper=FILE_CONTENT.wrap_async),
+        Patch(_FILES, "Files.retrieve_content", bound_wrapper=FILE_CONTENT.wrap),
+        Patch(_FILES, "AsyncFiles.retrieve_content", bound_wrapper=FILE_CONTENT.wrap_async),
     )
 
     def unfinished(self) -> str | None:
