@@ -258,7 +258,7 @@ class DeliveryQueue:
     def _make(self, item: Item) -> bool:
         """Span and payload to a packet that can wait; False when there is none."""
         try:
-            if item.payload is not None and item.payload.parts is not None:
+            if isinstance(item.payload, Payload) and item.payload.parts is not None:
                 self._split(item, [Item(None, part, None) for part in item.payload.parts()])
                 return False
             packet = self._to_held(item)

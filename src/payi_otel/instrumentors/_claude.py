@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from payi_otel import semconv
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._invocation import Answer, OtherCall
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.counting import by_length
@@ -150,27 +150,23 @@ def _properties(usage: Any) -> Mapping[str, str]:
     return properties
 
 
-class MessageStreamReader:
+class MessageStreamReader(RecordingReader):
     """Takes the events of a message's stream. The start has the input's counts, the deltas cumulative ones of the rest."""
 
-    __slots__ = ("_error", "_is_final", "_kept", "_message", "_said", "_stop", "_taken", "_usage", "output_seen", "pieces")
+    __slots__ = ("_error", "_is_final", "_message", "_said", "_stop", "_usage")
 
     def __init__(self) -> None:
+        super().__init__()
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._stop: Any = None
         self._error: Any = None
         self._is_final = False
-        self._said = self._taken = 0
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
-        self.output_seen = False
+        self._said = 0
 
     def take(self, event: Any) -> bool:
         """Notes the kind of event, and counts of three kinds of them; nothing of it is kept where its bytes are."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         kind = get(event, "type")
         if kind == "content_block_delta":
             self._take_delta(get(event, "delta"))
@@ -199,16 +195,6 @@ class MessageStreamReader:
         """A copy: the SDK's own accumulator writes on these objects. What a later event leaves out or null stands."""
         fields = usage if isinstance(usage, dict) else (usage.to_dict() if hasattr(usage, "to_dict") else {})
         self._usage.update({name: value for name, value in fields.items() if value is not None})
-
-    @property
-    def taken(self) -> int:
-        """How many events the caller has taken."""
-        return self._taken
-
-    @property
-    def kept(self) -> list[Any]:
-        """The events, where their bytes did not pass by."""
-        return self._kept
 
     def is_complete(self) -> bool:
         """True once the totals have come."""

@@ -94,6 +94,30 @@ class RecordedEvents:
         return events[: self._taken], usage
 
 
+class RecordingReader:
+    """The part of a `StreamReader` that keeps its events until the worker reads them: as bytes, where those pass by."""
+
+    __slots__ = ("_kept", "_taken", "output_seen", "pieces")
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+        self._taken = 0
+        self.pieces: list[bytes] = []
+        self.output_seen = False
+
+    def keep(self, event: Any) -> None:
+        """Called with every event."""
+        self._taken += 1
+        if not self.pieces:
+            self._kept.append(event)
+
+    def recorded(
+        self, again: Callable[[], EventReader], parse: Callable[[bytes], Iterator[dict[str, Any]]] = read_events
+    ) -> Sequence[Any] | RecordedEvents:
+        """The events for a `CallContent`; `again` makes a reader that reads them once more."""
+        return RecordedEvents(self.pieces, self._taken, again, parse) if self.pieces else self._kept
+
+
 class CallContent:
     """References kept from a call until the worker reads them; a provider's subclass says what its JSON means."""
 

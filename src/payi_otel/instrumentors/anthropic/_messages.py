@@ -9,7 +9,6 @@ from typing import Any
 from payi_otel import semconv
 from payi_otel._guard import log_fault
 from payi_otel.instrumentors._claude import ClaudeContent, MessageStreamReader, read_message
-from payi_otel.instrumentors._content import RecordedEvents
 from payi_otel.instrumentors._frames import CONTENT_TYPE, FrameSieve, read_frames
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import Sieve, SseSieve, read_events
@@ -82,8 +81,7 @@ class _Reader(MessageStreamReader):
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events."""
-        parse = read_frames if self._is_binary else read_events
-        events = RecordedEvents(self.pieces, self.taken, MessageStreamReader, parse) if self.pieces else self.kept
+        events = self.recorded(MessageStreamReader, read_frames if self._is_binary else read_events)
         return ClaudeContent(invocation.exchange.request_body(), events, streamed=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from payi_otel.instrumentors._capture import current_exchange
-from payi_otel.instrumentors._content import CallContent, InlineRules, RecordedEvents, texts_in
+from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
 from payi_otel.instrumentors._gemini_usage import read_usage
@@ -162,26 +162,21 @@ def read_interaction_usage(usage: Any, model: Any) -> Usage | None:
     return read_usage(meta, model if isinstance(model, str) else None, queries=searches)
 
 
-class InteractionReader:
+class InteractionReader(RecordingReader):
     """Takes an interaction's events. The last one that tells of it counts."""
 
-    __slots__ = ("_error", "_interaction", "_is_final", "_kept", "_taken", "_usage", "output_seen", "pieces")
+    __slots__ = ("_error", "_interaction", "_is_final", "_usage")
 
     def __init__(self) -> None:
-        self._taken = 0
+        super().__init__()
         self._interaction: Any = None
         self._usage: Any = None
         self._error: Any = None
         self._is_final = False
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
-        self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """Its type, and what three of them tell."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         kind = get(event, "event_type")
         if kind == "step.delta":
             self.output_seen = True
@@ -207,8 +202,7 @@ class InteractionReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events."""
-        events = RecordedEvents(self.pieces, self._taken, InteractionReader) if self.pieces else self._kept
-        return InteractionContent(invocation.exchange.request_body(), events, streamed=True)
+        return InteractionContent(invocation.exchange.request_body(), self.recorded(InteractionReader), streamed=True)
 
 
 class InteractionContent(CallContent):

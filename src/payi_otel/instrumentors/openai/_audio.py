@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from payi_otel.instrumentors._content import RecordedEvents
+from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import BodySieve, SseSieve, read_events, tap_response
 from payi_otel.instrumentors._stream import Tap
@@ -58,23 +58,18 @@ class Transcriptions(OpenAIOperation):
         return OpenAIContent(request_body(invocation), [_json_or_text(body)] if body else [], streamed=False, estimates=False)
 
 
-class TranscriptReader:
+class TranscriptReader(RecordingReader):
     """Takes a transcription's events. Usage stands in the last one."""
 
-    __slots__ = ("_kept", "_taken", "_usage", "output_seen", "pieces")
+    __slots__ = ("_usage",)
 
     def __init__(self) -> None:
-        self._taken = 0
+        super().__init__()
         self._usage: Usage | None = None
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
-        self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """A type, and the last one's usage."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         if str(get(event, "type")).endswith((".delta", ".segment")):
             self.output_seen = True
         self._usage = _read_usage(event) or self._usage
@@ -90,8 +85,7 @@ class TranscriptReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events."""
-        events = RecordedEvents(self.pieces, self._taken, TranscriptReader) if self.pieces else self._kept
-        return OpenAIContent(request_body(invocation), events, streamed=True, estimates=False)
+        return OpenAIContent(request_body(invocation), self.recorded(TranscriptReader), streamed=True, estimates=False)
 
 
 class Speech(OpenAIOperation):

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from payi_otel import semconv
-from payi_otel.instrumentors._content import RecordedEvents
+from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.openai._content import OpenAIContent
@@ -178,28 +178,23 @@ def _has_iterator(messages: Any) -> bool:
     )
 
 
-class ChatStreamReader:
+class ChatStreamReader(RecordingReader):
     """Takes `ChatCompletionChunk`s. The last usage wins: some servers send a running total on every chunk."""
 
-    __slots__ = ("_choices", "_error", "_first", "_hide_usage", "_kept", "_last", "_reasons", "_taken", "_usage", "output_seen", "pieces")
+    __slots__ = ("_choices", "_error", "_first", "_hide_usage", "_last", "_reasons", "_usage")
 
     def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
+        super().__init__()
         self._hide_usage, self._choices = hide_usage, choices
         self._error: Any = None
         self._usage: Any = None
         self._first: Any = None
         self._last: Any = None
         self._reasons: dict[int, str] = {}
-        self._taken = 0
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
-        self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """Three fields; the worker reads the rest."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         if self._first is None:
             self._first = event
         choices = get(event, "choices")
@@ -238,11 +233,12 @@ class ChatStreamReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the chunks."""
-        events = RecordedEvents(self.pieces, self._taken, self._again) if self.pieces else self._kept
+        events = self.recorded(_read_again)
         return OpenAIContent(request_body(invocation), events, streamed=True, restore=restored_options(invocation))
 
-    def _again(self) -> ChatStreamReader:
-        return ChatStreamReader(hide_usage=False)
+
+def _read_again() -> ChatStreamReader:
+    return ChatStreamReader(hide_usage=False)
 
 
 def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from payi_otel import semconv
-from payi_otel.instrumentors._content import RecordedEvents
+from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, OtherCall, Request
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.openai._content import OpenAIContent
@@ -85,25 +85,21 @@ def _with_asked(invocation: Invocation, answer: Answer, asked: Mapping[str, str]
     return answer
 
 
-class ImageStreamReader:
+class ImageStreamReader(RecordingReader):
     """Takes an image's events. Each finished image tells its own usage."""
 
-    __slots__ = ("_asked", "_error", "_kept", "_properties", "_taken", "_usages", "output_seen", "pieces")
+    __slots__ = ("_asked", "_error", "_properties", "_usages")
 
     def __init__(self, asked: int = 1) -> None:
-        self._asked, self._taken = asked, 0
+        super().__init__()
+        self._asked = asked
         self._usages: list[Usage] = []
         self._properties: dict[str, str] = {}
         self._error: Any = None
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
-        self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """Notes the usage of a finished image."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         kind = str(get(event, "type"))
         if kind.endswith((".partial_image", ".completed")):
             self.output_seen = True
@@ -128,5 +124,4 @@ class ImageStreamReader:
 
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events."""
-        events = RecordedEvents(self.pieces, self._taken, ImageStreamReader) if self.pieces else self._kept
-        return OpenAIContent(request_body(invocation), events, streamed=True)
+        return OpenAIContent(request_body(invocation), self.recorded(ImageStreamReader), streamed=True)

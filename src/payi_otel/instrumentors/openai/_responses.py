@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from payi_otel import semconv
-from payi_otel.instrumentors._content import RecordedEvents
+from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.openai._background import background
@@ -114,25 +114,20 @@ def count_web_searches(response: Any) -> int:
     return sum(1 for call in calls if get(get(call, "action"), "type") in (None, "search"))
 
 
-class ResponseStreamReader:
+class ResponseStreamReader(RecordingReader):
     """Takes `ResponseStreamEvent`s. Usage stands in the final event only."""
 
-    __slots__ = ("_error", "_final", "_kept", "_last", "_taken", "output_seen", "pieces")
+    __slots__ = ("_error", "_final", "_last")
 
     def __init__(self) -> None:
-        self._taken = 0
-        self._kept: list[Any] = []
-        self.pieces: list[bytes] = []
+        super().__init__()
         self._final: Any = None
         self._last: Any = None
         self._error: Any = None
-        self.output_seen = False
 
     def take(self, event: Any) -> bool:
         """A type; the worker reads the rest."""
-        self._taken += 1
-        if not self.pieces:
-            self._kept.append(event)
+        self.keep(event)
         kind = get(event, "type")
         if kind in _FINAL_EVENTS:
             self._final = get(event, "response")
@@ -162,5 +157,6 @@ class ResponseStreamReader:
     def content(self, invocation: Invocation) -> ContentReader:
         """The worker's view of the events. What failed before any output cost nothing: it is not estimated."""
         failed = self._error is not None or get(self._final, "status") == "failed"
-        events = RecordedEvents(self.pieces, self._taken, ResponseStreamReader) if self.pieces else self._kept
-        return OpenAIContent(request_body(invocation), events, streamed=True, estimates=self.output_seen or not failed)
+        return OpenAIContent(
+            request_body(invocation), self.recorded(ResponseStreamReader), streamed=True, estimates=self.output_seen or not failed
+        )
