@@ -74,13 +74,6 @@ def test_what_works_is_shown_by_a_test() -> None:
         assert all("\ndef test_" in (text := (ROOT / file).read_text()) or "\nasync def test_" in text for file in files), what
 
 
-def test_differences_are_shown_by_tests() -> None:
-    """Every test that docs/differences.md names exists."""
-    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs" / "differences.md").read_text())
-    assert named
-    assert [file for file in named if not (ROOT / file).exists()] == []
-
-
 def test_links_lead_somewhere() -> None:
     """Every relative link of the front pages leads to a file of the repository."""
     for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
