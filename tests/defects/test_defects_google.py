@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -42,6 +43,18 @@ def pairs(packet: dict[str, Any]) -> dict[str, tuple[int, int]]:
 def client(provider: ProviderServer) -> Any:
     """A client of the Gemini API, kept alive while it is used."""
     return genai.Client(api_key="secret", http_options={"base_url": provider.url})
+
+
+def tool(asked: list[str]) -> Any:
+    """A Python function as a tool, which notes what it was asked."""
+
+    def look_up(city: str) -> str:
+        """The weather of a city."""
+        asked.append(city)
+        return "sunny"
+
+    look_up.__annotations__ = {"city": str, "return": str}  # older SDKs read no annotations that are text
+    return look_up
 
 
 USAGES: list[tuple[str, dict[str, Any], dict[str, tuple[int, int]]]] = [
@@ -124,27 +137,17 @@ def test_a_streams_last_totals_are_billed(client: Any, provider: Any, instrument
 def test_each_request_of_automatic_function_calling_is_one_packet(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """A Python function as a tool: the SDK calls it between two requests, and both are billed."""
     asked: list[str] = []
-
-    def look_up(city: str) -> str:
-        """The weather of a city."""
-        asked.append(city)
-        return "sunny"
-
     instrument()
     second = {"promptTokenCount": 100, "candidatesTokenCount": 20, "totalTokenCount": 120}
     provider.script(Reply(said(CALL)), Reply(said(number=2, usage=second)))
-    answer = client.models.generate_content(model=MODEL, contents="Weather in Rome?", config={"tools": [look_up]})
+    answer = client.models.generate_content(model=MODEL, contents="Weather in Rome?", config={"tools": [tool(asked)]})
     assert (answer.text, asked, len(provider.requests)) == ("Hello.", ["Rome"], 2)
     assert sorted(pairs(packet)["text"] for packet in packets(2)) == [(10, 5), (100, 20)]
 
 
 def test_a_streams_function_tools_are_sent_as_ever(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """The same for a stream, with the function in a `GenerateContentConfig`."""
-
-    def look_up(city: str) -> str:
-        """The weather of a city."""
-        return city
-
+    look_up = tool([])
     instrument()
     config = genai.types.GenerateContentConfig(tools=[look_up])
     provider.script(Reply(events=[said(CALL)], done=False), Reply(events=[said(number=2)], done=False))
@@ -171,17 +174,23 @@ def test_empty_contents_end_as_without_us(contents: Any, client: Any, provider: 
     assert ("payi_otel.end_reason" in packet["body"].get("properties", {})) == (contents == [])
 
 
-def test_a_stream_that_is_closed_is_one_packet(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
-    """It is the generator it is without us."""
+@pytest.mark.parametrize("tools", [False, True])
+def test_a_stream_that_is_closed_is_one_packet(tools: bool, client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """At once, not when the garbage is collected; it is the generator it is without us."""
     instrument()
     provider.script(Reply(events=[UNFINISHED, said()], done=False))
-    stream = client.models.generate_content_stream(model=MODEL, contents="Say hello.")
-    next(stream)
-    stream.close()
-    (packet,) = packets()
+    stream = client.models.generate_content_stream(model=MODEL, contents="Hello.", config={"tools": [tool([])]} if tools else None)
+    gc.disable()
+    try:
+        next(stream)
+        stream.close()
+        (packet,) = packets()
+    finally:
+        gc.enable()
     assert packet["body"]["properties"]["payi_otel.end_reason"] == "closed"
 
 
+@pytest.mark.skipif(genai.__version__.startswith("1.1"), reason="this SDK takes an error in a stream for an answer")
 def test_an_error_in_a_stream_is_the_sdks_own_and_one_packet(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """What came before it was billed."""
     instrument()
@@ -203,10 +212,8 @@ def test_what_it_is_priced_as_is_the_callers_to_say(client: Any, provider: Any, 
     client.models.generate_content(model=MODEL, contents="Say hello.")
     with payi_otel.track_context(price_as_category="system.mine", price_as_resource="mine"):
         client.models.generate_content(model=MODEL, contents="Say hello.")
-    by_id = {packet["body"].get("provider_response_id"): packet for packet in packets(2)}
-    mapped, named = (by_id[f"r{number}"] for number in (1, 2))
-    assert (mapped["body"]["category"], mapped["body"]["resource"]) == ("system.other", MODEL)
-    assert (named["body"]["category"], named["body"]["resource"]) == ("system.mine", "mine")
+    priced = sorted((packet["body"]["category"], packet["body"]["resource"]) for packet in packets(2))
+    assert priced == [("system.mine", "mine"), ("system.other", MODEL)]
 
 
 @pytest.mark.skipif(not hasattr(genai.models.Models, "_embed_content"), reason="this SDK tells no usage of embeddings")

@@ -67,10 +67,11 @@ class Prepared:
     """The keyword arguments of the call if it were not recorded."""
 
     def begin(self) -> Invocation:
-        """The provider is about to be called."""
+        """The provider is about to be called. The caller's frame is let go: it holds what is made of the call, perhaps its stream."""
         request, binding = self.request, self.binding
+        frame, self.frame = self.frame, None
         name = request.operation or self.operation.name
-        return Invocation(binding.tracer, name, request, self.scope, binding.module, self.instance, self.frame)
+        return Invocation(binding.tracer, name, request, self.scope, binding.module, self.instance, frame)
 
 
 def prepare(
