@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from wrapt import ObjectProxy
+
 _PIECE_BYTES = 65_536
 
 
@@ -78,9 +80,20 @@ async def read_body_async(body: Any) -> tuple[bytes, Exception | None]:
     return b"".join(pieces), None
 
 
+def raw_response(body: Any) -> Any:
+    """The aiohttp response under an async body, which is a proxy around it in old versions of aiobotocore; None: it is another library's."""
+    raw = getattr(body, "_raw_stream", None) or getattr(body, "__wrapped__", None)
+    return raw if hasattr(getattr(raw, "content", None), "at_eof") else None
+
+
 def rewind_async(body: Any, data: bytes, error: Exception | None) -> None:
     """Lets an async body be read once more; it stays the object it is."""
-    body._raw_stream = _Response(body._raw_stream, io.BytesIO(data) if error is None else _Replay(data, error))
-    body._amount_read = 0
+    response = _Response(raw_response(body), io.BytesIO(data) if error is None else _Replay(data, error))
+    if isinstance(body, ObjectProxy):
+        body.__wrapped__, body._self_amount_read = response, 0
+        if error is not None:
+            body._self_content_length = None
+        return
+    body._raw_stream, body._amount_read = response, 0
     if error is not None:
         body._content_length = None

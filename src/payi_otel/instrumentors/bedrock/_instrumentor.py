@@ -14,7 +14,7 @@ from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._claude import UNIT_SOURCES as CLAUDE_SOURCES
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
-from payi_otel.instrumentors.bedrock._body import again, read_body, read_body_async, rewind_async
+from payi_otel.instrumentors.bedrock._body import again, raw_response, read_body, read_body_async, rewind_async
 from payi_otel.instrumentors.bedrock._operations import (
     ApplyGuardrail,
     BedrockOperation,
@@ -98,8 +98,7 @@ def _with_body_read(wrapped: Callable[..., Any]) -> Callable[..., Any]:
 async def _with_body_read_async(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result = await wrapped(*args, **kwargs)
     body, exchange = result.get("body"), current_exchange.get()
-    in_memory = hasattr(body, "iter_chunks") and hasattr(getattr(getattr(body, "_raw_stream", None), "content", None), "at_eof")
-    if exchange is not None and in_memory:
+    if exchange is not None and hasattr(body, "iter_chunks") and raw_response(body) is not None:
         with guard("reading a body"):
             data, error = await read_body_async(body)
             exchange.received = data
