@@ -40,6 +40,19 @@ UNITS = {
     "text_cache_read": {"input": 30, "output": 0},
     "text_cache_write": {"input": 20, "output": 0},
 }
+CACHE = ("cacheReadInputTokens", "cacheWriteInputTokens")
+
+
+def knows_cache() -> bool:
+    """Whether this botocore's model of Converse has counts of the cache: older ones drop them, and cannot ask for it (`cachePoint`)."""
+    import botocore.session
+
+    service = botocore.session.get_session().get_service_model("bedrock-runtime")
+    return CACHE[0] in service.shape_for("TokenUsage").members
+
+
+PARSED = USAGE if knows_cache() else {key: count for key, count in USAGE.items() if key not in CACHE}
+"""What the SDK keeps of the usage of an answer; a stream's is read as it was sent."""
 TITAN = {"inputText": "Say hello."}
 TITAN_ANSWER = {"inputTextTokenCount": 4, "results": [{"tokenCount": 6, "outputText": "Hello.", "completionReason": "FINISH"}]}
 METRICS = {"inputTokenCount": 4, "outputTokenCount": 6, "invocationLatency": 2, "firstByteLatency": 1}
@@ -135,7 +148,8 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
     tools = [{"name": "look_up", "arguments": '{"city":"Rome"}'}]
     whole = body(MODEL, ASK, UNITS, "req-1")
     if form != "stream":
-        return ended(whole, outcome, ANSWER, tools)
+        whole["units"] = UNITS if knows_cache() else {"text": UNITS["text"]}
+        return ended(whole, outcome, {**ANSWER, "usage": PARSED}, tools)
     return streamed(whole, outcome, events, tools)
 
 

@@ -71,6 +71,8 @@ async def async_client(url: str) -> AsyncIterator[Any]:
         finally:
             if hasattr(one.aio, "aclose"):
                 await one.aio.aclose()
+            else:  # old versions cannot close it, and its connections would meet the next event loop
+                await one._api_client._async_httpx_client.aclose()
 
 
 def reply(form: Form, outcome: Outcome) -> Reply:
