@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from wrapt import ObjectProxy
-
 _PIECE_BYTES = 65_536
 
 
@@ -81,7 +79,7 @@ async def read_body_async(body: Any) -> tuple[bytes, Exception | None]:
 
 
 def raw_response(body: Any) -> Any:
-    """The aiohttp response under an async body, which is a proxy around it in old versions of aiobotocore; None: it is another library's."""
+    """The aiohttp response under an async body, which old versions of aiobotocore make a proxy around it; None: another library's."""
     raw = getattr(body, "_raw_stream", None) or getattr(body, "__wrapped__", None)
     return raw if hasattr(getattr(raw, "content", None), "at_eof") else None
 
@@ -89,7 +87,7 @@ def raw_response(body: Any) -> Any:
 def rewind_async(body: Any, data: bytes, error: Exception | None) -> None:
     """Lets an async body be read once more; it stays the object it is."""
     response = _Response(raw_response(body), io.BytesIO(data) if error is None else _Replay(data, error))
-    if isinstance(body, ObjectProxy):
+    if not hasattr(body, "_raw_stream"):
         body.__wrapped__, body._self_amount_read = response, 0
         if error is not None:
             body._self_content_length = None
