@@ -40,9 +40,20 @@ def test_change_notes_are_well_formed() -> None:
 
 
 def test_oldest_versions_are_the_floors() -> None:
-    """What `nox -s tests_oldest` installs is the lowest version that pyproject.toml allows, dependency by dependency."""
+    """The oldest sessions install the lowest version that pyproject.toml allows of each dependency and of each extra's SDK."""
     pyproject = (ROOT / "pyproject.toml").read_text().split("[dependency-groups]")[0]
     constraints = (ROOT / "tests" / "constraints-oldest.txt").read_text()
-    floors = {name: Version(floor) for name, floor in re.findall(r'^ *(?:openai = \[)?"([a-z-]+)>=([^,;"]+)', pyproject, re.MULTILINE)}
-    pinned = {name: Version(version) for name, version in re.findall(r"^([a-z-]+)==(\S+)$", constraints, re.MULTILINE)}
-    assert {name: version for name, version in pinned.items() if name in floors} == floors
+    dependencies, extras = pyproject.split("[project.optional-dependencies]")
+    sdks = dict(re.findall(r'^[a-z]+ = \["([a-z0-9-]+)>=([^,;"]+)"\]$', extras, re.MULTILINE))
+    floors = {**dict(re.findall(r'^ *"([a-z-]+)>=([^,;"]+)', dependencies, re.MULTILINE)), **sdks}
+    pinned = {name: Version(version) for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)$", constraints, re.MULTILINE)}
+    assert {name: pinned.get(name) for name in floors} == {name: Version(floor) for name, floor in floors.items()}
+    noxfile = (ROOT / "noxfile.py").read_text()
+    assert [name for name in sdks if f'"{name}=={pinned[name]}"' not in noxfile] == []
+
+
+def test_every_extra_has_a_floor() -> None:
+    """`all` is made of the others; each of those names one SDK and the oldest version of it."""
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n\n")[0]
+    lines = [line for line in extras.strip().splitlines() if not line.startswith("all = ")]
+    assert [line for line in lines if not re.fullmatch(r'[a-z]+ = \["[a-z0-9-]+>=[\d.]+"\]', line)] == []
