@@ -34,9 +34,20 @@ def find(patch: Patch) -> Any:
 @pytest.mark.parametrize(("sdk", "patch"), PATHS)
 def test_wrapped_method_is_there(sdk: str, patch: Patch) -> None:
     """A path that disappears upstream fails here by its name."""
-    assert (find(patch) is not None) == patch.is_in(sdk)
+    there, expected = find(patch) is not None, patch.is_in(sdk)
+    assert there == expected, f"{patch.name} is {'' if there else 'not '}in {sdk}, its patch says it is {'' if expected else 'not '}"
 
 
-def test_there_is_something_to_look_at() -> None:
-    """Without any SDK the cases above would pass by being none."""
-    assert PATHS
+def test_path_that_is_gone_fails_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown with a method that is there, is removed, and is then one that its patch still promises."""
+    patch = Patch("json", "JSONDecoder.raw_decode")
+    test_wrapped_method_is_there("1.0", patch)
+    monkeypatch.delattr("json.JSONDecoder.raw_decode")
+    with pytest.raises(AssertionError, match=r"json\.JSONDecoder\.raw_decode is not in 1\.0"):
+        test_wrapped_method_is_there("1.0", patch)
+
+
+def test_path_that_came_too_early_fails_too() -> None:
+    """A `since` that is too late would hide that the method is wrapped, or lost, in the versions before."""
+    with pytest.raises(AssertionError, match=r"json\.JSONDecoder\.decode is in 1\.0"):
+        test_wrapped_method_is_there("1.0", Patch("json", "JSONDecoder.decode", since="2.0"))
