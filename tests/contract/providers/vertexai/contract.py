@@ -22,7 +22,7 @@ UNITS = {
 }
 CANDIDATE = {"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finishReason": "STOP"}
 ANSWER = {"candidates": [CANDIDATE], "usageMetadata": USAGE, "modelVersion": "gemini-2.5-flash-001", "responseId": "r1"}
-SAID = {
+SAID: dict[str, Any] = {
     "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finish_reason": "STOP"}],
     "usage_metadata": {
         "prompt_token_count": 40,
@@ -36,6 +36,20 @@ SAID = {
 }
 """The answer as the SDK says it."""
 ERROR = {"error": {"code": 403, "message": "no", "status": "PERMISSION_DENIED"}}
+
+
+def knows_thoughts() -> bool:
+    """Whether this SDK's message has the count of thoughts: 1.85 drops it, and nothing it hands out has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from google.cloud.aiplatform_v1beta1.types import GenerateContentResponse
+
+        return "thoughts_token_count" in GenerateContentResponse.UsageMetadata.meta.fields
+
+
+def kept(counts: dict[str, Any], thoughts: str) -> dict[str, Any]:
+    """What this SDK keeps of counts."""
+    return counts if knows_thoughts() else {name: count for name, count in counts.items() if name != thoughts}
 
 
 @contextmanager
@@ -72,10 +86,11 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
         refused = {"error": {"code": 403, "message": "no"}}
         body |= {"resource": "google.gemini-2.5-flash", "units": {}, "http_status_code": 403, "provider_response_id": "payi_<uuid4>"}
         return {**body, "provider_response_json": refused, "properties": {"payi_otel.end_reason": "error"}}
-    body |= {"resource": "google.gemini-2.5-flash-001", "units": UNITS, "http_status_code": 200, "provider_response_id": "r1"}
-    body["provider_response_json"] = SAID
+    body |= {"resource": "google.gemini-2.5-flash-001", "http_status_code": 200, "provider_response_id": "r1"}
+    said = {**SAID, "usage_metadata": kept(SAID["usage_metadata"], "thoughts_token_count")}
+    body |= {"units": kept(UNITS, "reasoning"), "provider_response_json": said}
     if form == "stream":
-        body["provider_response_json"] = [SAID]
+        body["provider_response_json"] = [said]
         return {**body, "time_to_first_token_ms": "ms", "time_to_first_completion_token_ms": "ms"}
     return body
 
