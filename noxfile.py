@@ -23,14 +23,12 @@ SDKS = {
 }
 """By provider, the newest of each major version of its SDK, versions with a change of form, and the oldest supported."""
 OWN_TESTS = {
-    "openai": ("tests/openai",),
-    "anthropic": ("tests/anthropic", "tests/units/test_units_claude.py"),
-    "bedrock": ("tests/units/test_units_bedrock.py",),
-    "google_genai": (
-        "tests/google_genai",
-        "tests/units/test_units_gemini.py",
-    ),
-    "vertexai": ("tests/units/test_units_gemini.py",),
+    "openai": ("tests/openai", "tests/defects/test_defects_openai.py"),
+    "anthropic": ("tests/anthropic", "tests/units/test_units_claude.py", "tests/defects/test_defects_anthropic.py"),
+    "bedrock": ("tests/units/test_units_bedrock.py", "tests/defects/test_defects_bedrock.py"),
+    "google_genai": ("tests/google_genai", "tests/units/test_units_gemini.py", "tests/defects/test_defects_google.py"),
+    "vertexai": ("tests/units/test_units_gemini.py", "tests/defects/test_defects_vertexai.py"),
+    "databricks": ("tests/defects/test_defects_databricks.py",),
 }
 """By provider, what is tested of it beside what holds for all."""
 BARE = ("pytest", "pytest-asyncio", "pytest-socket", "hypothesis")
@@ -55,7 +53,7 @@ def tests_oldest(session):
 def sdk_versions(session, provider, sdk):
     """One version of a provider's SDK without those of others: the paths that are wrapped, the contract, and the provider's own tests."""
     session.install(".", *BARE, *sdk.split())
-    paths = ("tests/project/test_wrap_paths.py", "tests/contract", *OWN_TESTS.get(provider, ()))
+    paths = ("tests/project/test_wrap_paths.py", "tests/contract", *OWN_TESTS[provider])
     session.run("python", "-m", "pytest", *paths, *session.posargs)
 
 
