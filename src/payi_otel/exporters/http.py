@@ -208,7 +208,8 @@ class HttpSink:
                 raise ConnectionError("the sink is closed")
             if self._client is None:
                 "".encode("idna")  # what the first connection would import, in a thread and outside the lock
-                self._client = self._target.make_client()
+                with own_request():  # httpx 0.27 logs how it sets up TLS
+                    self._client = self._target.make_client()
             return self._client
 
     def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
