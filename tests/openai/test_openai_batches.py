@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -58,6 +59,26 @@ async def test_each_answered_line_is_one_packet_once(instrument: Any, client: An
     assert (await async_client.files.content("file-1")).text == FILE + EXPIRED + "\n"
     client.files.with_raw_response.content("file-1")
     assert len(packets(3)) == 3
+
+
+async def test_a_file_that_is_read_in_pieces_is_recorded_as_far_as_it_was_read(
+    instrument: Any, client: Any, async_client: Any, provider: Any, packets: Any, tmp_path: Any
+) -> None:
+    """Written to disk by the SDK, or left after its first line."""
+    instrument()
+    second = FILE.replace("chatcmpl-1", "chatcmpl-2").replace("resp_1", "resp_2")
+    provider.script(Reply(FILE, headers=JSONL), Reply(second, headers=JSONL))
+    with client.files.with_streaming_response.content("file-1") as response:
+        response.stream_to_file(tmp_path / "results.jsonl")
+    assert (tmp_path / "results.jsonl").read_text() == FILE
+    assert by_resource(packets(3)) == EXPECTED
+    async with async_client.files.with_streaming_response.content("file-2") as response:
+        async for line in response.iter_lines():
+            assert json.loads(line) == json.loads(second.splitlines()[0])
+            break
+    for _ in range(20):  # the event loop closes the generators that were left
+        await asyncio.sleep(0)
+    assert len(packets(5)) == 5, "one piece holds all lines, of which the embedding's id is known from the first file"
 
 
 def test_a_results_packet_is_whole(instrument: Any, client: Any, provider: Any, ingest: Any, packets: Any) -> None:

@@ -17,7 +17,7 @@ import orjson
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.instrumentors._stream import ResponseHook, Tap, hook_close, reader_codes, settle, settle_async, tap_iterator
+from payi_otel.instrumentors._stream import Tap, TapHook, hook_close, reader_codes, settle, settle_async, tap_iterator
 from payi_otel.payload import ContentReader
 
 _EVENT_END = re.compile(rb"\n\r?\n|\r\r")
@@ -253,7 +253,7 @@ async def _record_async(inner: Any, tap: Tap) -> AsyncIterator[bytes]:
 reader_codes.update((_read.__code__, _read_async.__code__))
 
 
-class _ReadHook(ResponseHook):
+class _ReadHook(TapHook):
     """Replaces `iter_bytes` or `iter_raw`, of which the first calls the second, and an SDK's stream the first."""
 
     def __init__(

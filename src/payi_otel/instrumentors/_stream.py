@@ -283,8 +283,8 @@ reader_codes: set[CodeType] = {TappedIterator.__next__.__code__, TappedAsyncIter
 class ResponseHook:
     """Replaces a method on one HTTP response. Holds it weakly: a strong reference would make a cycle, and wait for the collector."""
 
-    def __init__(self, response: Any, name: str, tap: Tap) -> None:
-        self._response, self._name, self._tap = weakref.ref(response), name, tap
+    def __init__(self, response: Any, name: str) -> None:
+        self._response, self._name = weakref.ref(response), name
         self._previous: Callable[..., Any] | None = vars(response).get(name)
         setattr(response, name, self)
 
@@ -300,7 +300,15 @@ class ResponseHook:
         return getattr, (self._response(), self._name)
 
 
-class _CloseHook(ResponseHook):
+class TapHook(ResponseHook):
+    """A hook that tells a tap of what is done to its response."""
+
+    def __init__(self, response: Any, name: str, tap: Tap) -> None:
+        super().__init__(response, name)
+        self._tap = tap
+
+
+class _CloseHook(TapHook):
     """Collected with its response, so that a response nobody closed or read ends its call, too."""
 
     def __call__(self) -> None:
@@ -313,7 +321,7 @@ class _CloseHook(ResponseHook):
         self._tap.abandon()
 
 
-class _AsyncCloseHook(ResponseHook):
+class _AsyncCloseHook(TapHook):
     async def __call__(self) -> None:
         try:
             closing = self.original()

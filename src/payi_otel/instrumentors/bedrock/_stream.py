@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.instrumentors._stream import ResponseHook, Tap, TappedAsyncIterator, TappedIterator, hook_close, settle, settle_async
+from payi_otel.instrumentors._stream import Tap, TapHook, TappedAsyncIterator, TappedIterator, hook_close, settle, settle_async
 from payi_otel.payload import ContentReader
 
 
@@ -30,7 +30,7 @@ class _AsyncFrames(TappedAsyncIterator):
         return frame
 
 
-class _AioCloseHook(ResponseHook):
+class _AioCloseHook(TapHook):
     """`close` of an async stream is not awaited: nothing waits in it."""
 
     def __call__(self) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
 import orjson
 
+from payi_otel._guard import guard
 from payi_otel.instrumentors._batches import BilledResults, ReadResults, to_payload
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._invocation import Answer
+from payi_otel.instrumentors._stream import ResponseHook
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors._wrapper import Prepared
 from payi_otel.instrumentors.openai._chat import Chat
@@ -38,16 +40,66 @@ billed = BilledResults()
 """Shared by all clients of the process."""
 
 
-def _offer(reading: Prepared, exchange: HttpExchange, result: Any) -> None:
-    """Hands a batch's results to the worker. What the caller reads in pieces, through `with_streaming_response`, is not seen here."""
+def _see(reading: Prepared, exchange: HttpExchange, result: Any) -> None:
+    """A file that was read whole; or one that the caller will read (`with_streaming_response`), which is collected as he does."""
     body = exchange.response_body()
-    if body is not None and _MARK in body[:_MARKED_BYTES]:
-        category, module = reading.request.client.category, reading.binding.module
-        registry.offer(Payload(scope=reading.scope, category=category, module=module, parts=partial(_read_results, body, reading)))
+    if body is not None:
+        _offer(reading, [body])
+    elif exchange.response is not None:
+        is_async = hasattr(result, "__aenter__") or "Async" in type(result).__name__
+        _BytesHook(exchange.response, "aiter_bytes" if is_async else "iter_bytes", reading)
 
 
-FILE_CONTENT = ReadResults(read_client, _offer)
+FILE_CONTENT = ReadResults(read_client, _see)
 """`files.content`."""
+
+
+def _offer(reading: Prepared, pieces: list[bytes]) -> None:
+    """Hands a batch's results to the worker."""
+    if pieces and _MARK in pieces[0][:_MARKED_BYTES]:
+        category, module = reading.request.client.category, reading.binding.module
+        parts = partial(_read_results, b"".join(pieces), reading)
+        registry.offer(Payload(scope=reading.scope, category=category, module=module, parts=parts))
+
+
+class _BytesHook(ResponseHook):
+    """Collects what the caller reads of a file, if it is a batch's."""
+
+    def __init__(self, response: Any, name: str, reading: Prepared) -> None:
+        super().__init__(response, name)
+        self._reading = reading
+
+    def __call__(self, chunk_size: int | None = None) -> Any:
+        read = _collect_async if self._name == "aiter_bytes" else _collect
+        return read(self.original(chunk_size), self._reading)
+
+
+def _collect(inner: Iterator[bytes], reading: Prepared) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    try:
+        for piece in inner:
+            _keep(pieces, piece)
+            yield piece
+    finally:
+        with guard("reading a batch's results"):
+            _offer(reading, pieces)
+
+
+async def _collect_async(inner: AsyncIterator[bytes], reading: Prepared) -> AsyncIterator[bytes]:
+    pieces: list[bytes] = []
+    try:
+        async for piece in inner:
+            _keep(pieces, piece)
+            yield piece
+    finally:
+        with guard("reading a batch's results"):
+            _offer(reading, pieces)
+
+
+def _keep(pieces: list[bytes], piece: bytes) -> None:
+    """All of a batch's file; of any other the first piece, which says that it is another."""
+    if not pieces or _MARK in pieces[0][:_MARKED_BYTES]:
+        pieces.append(piece)
 
 
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
