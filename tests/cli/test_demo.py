@@ -116,7 +116,10 @@ def test_missing_sdk_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_interrupt_ends_it_quietly(tmp_path: Path) -> None:
     """Ctrl-C exits with 130 and no traceback."""
-    process = subprocess.Popen([*COMMAND, "demo"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    python, flag, code = COMMAND
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job ignores it
+    command = [python, flag, heard + code, "demo"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stderr is not None
         assert "A provider listens on" in process.stderr.readline()
