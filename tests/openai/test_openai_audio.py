@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from typing import Any
@@ -12,8 +13,15 @@ from provider_server import Reply
 
 from payi_otel.instrumentors.openai import _audio
 
-pytest.importorskip("openai")
+openai = pytest.importorskip("openai")
+AUDIO_API = openai.resources.audio
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK's, of older models' methods
+
+
+def taking(method: Any, parameter: str) -> Any:
+    """Skips a test where this version's method has no such parameter."""
+    return pytest.mark.skipif(parameter not in inspect.signature(method).parameters, reason=f"this SDK has no {parameter} there")
+
 
 WAV = ("talk.wav", b"RIFF....WAVE")
 TOKENS = {"type": "tokens", "input_tokens": 14, "input_token_details": {"audio_tokens": 10, "text_tokens": 4}}
@@ -81,6 +89,7 @@ async def test_a_transcription_that_is_a_text_tells_no_usage_and_that_is_said_on
     assert warning.startswith("whisper-1 tells no usage in the form it was asked for")
 
 
+@taking(AUDIO_API.Transcriptions.create, "stream")
 def test_a_streamed_transcription_is_billed_by_its_last_event(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """Its events are the caller's, all of them."""
     instrument()
@@ -92,6 +101,7 @@ def test_a_streamed_transcription_is_billed_by_its_last_event(instrument: Any, c
     assert (packet["units"], packet["provider_request_json"]) == (BY_TOKEN, {**SENT, "stream": True})
 
 
+@taking(AUDIO_API.Transcriptions.create, "stream")
 def test_a_stream_left_before_its_end_is_not_guessed(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """What the audio took is told at the end only."""
     instrument()
@@ -126,6 +136,7 @@ SPOKEN = {"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tok
 EVENTS = [{"type": "speech.audio.delta", "audio": "AAAA"}, SPOKEN]
 
 
+@taking(AUDIO_API.Speech.create, "stream_format")
 @pytest.mark.parametrize("lazy", [False, True])
 def test_speech_in_events_tells_its_tokens(instrument: Any, client: Any, provider: Any, packets: Any, lazy: bool) -> None:
     """Read whole or as they come."""
@@ -160,8 +171,6 @@ def test_speech_billed_by_token_is_estimated_where_it_tells_none(
 
 def test_speech_that_is_refused_costs_nothing(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """Whatever was given to be spoken."""
-    import openai
-
     instrument()
     provider.script(Reply({"error": {"message": "no"}}, status=400))
     with pytest.raises(openai.BadRequestError):
