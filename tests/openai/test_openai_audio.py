@@ -52,9 +52,10 @@ def body(packet: dict[str, Any]) -> dict[str, Any]:
         ({"text": "Hello.", "usage": TOKENS}, BY_TOKEN),
         ({"text": "Hello.", "usage": {"type": "duration", "seconds": 61}}, {"audio": {"input": 61, "output": 0}}),
         ({"task": "transcribe", "duration": 8.47, "language": "en", "text": "Hello."}, {"audio": {"input": 8, "output": 0}}),
+        ({"duration": "8.51", "text": "Hello."}, {"audio": {"input": 9, "output": 0}}),
         ({"text": "Hello.", "usage": {**TOKENS, "input_token_details": None}}, {"text": {"input": 14, "output": 45}}),
     ],
-    ids=["tokens", "seconds", "verbose", "no details"],
+    ids=["tokens", "seconds", "verbose", "verbose as text", "no details"],
 )
 def test_a_transcription_is_billed_as_it_says(
     instrument: Any, client: Any, provider: Any, packets: Any, answer: dict[str, Any], units: dict[str, Any]

@@ -28,6 +28,8 @@ logger = logging.getLogger("payi.instrument")
 
 _BY_TOKEN = "gpt"
 """Stands in the name of the speech models that are billed by tokens; the others are by characters."""
+_MAX_SECONDS = 2**31
+"""More is no length of an audio."""
 _MAX_SAID = 100
 """Models that are named in a warning, each once."""
 _said: set[str | None] = set()
@@ -162,9 +164,9 @@ class _SpeechReader:
 def _read_usage(result: Any) -> Usage | None:
     """Tokens; or seconds, which are rounded to whole ones as they are billed."""
     usage = get(result, "usage")
-    seconds = get(usage, "seconds") if usage is not None else get(result, "duration")
-    if isinstance(seconds, int | float) and seconds >= 0:
-        return Usage({AUDIO: Units(int(seconds + 0.5), 0)})
+    seconds = _whole_seconds(get(usage, "seconds") if usage is not None else get(result, "duration"))
+    if seconds is not None:
+        return Usage({AUDIO: Units(seconds, 0)})
     if usage is None:
         return None
     details = get(usage, "input_token_details")
@@ -174,6 +176,15 @@ def _read_usage(result: Any) -> Usage | None:
             "input_tokens_details": {"audio_tokens": get(details, "audio_tokens")},
         }
     )
+
+
+def _whole_seconds(value: Any) -> int | None:
+    """Of a number, or of a text as `verbose_json` had it."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(seconds + 0.5) if 0 <= seconds < _MAX_SECONDS else None
 
 
 def _read_spoken(usage: Any) -> Usage | None:

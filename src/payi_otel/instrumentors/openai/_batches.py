@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -103,7 +104,7 @@ def _keep(pieces: list[bytes], piece: bytes) -> None:
 
 
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
-    for line in body.splitlines():
+    for line in io.BytesIO(body):
         try:
             result = orjson.loads(line)
         except orjson.JSONDecodeError:

@@ -39,7 +39,8 @@ class Images(OpenAIOperation):
         """Reads an `ImagesResponse`: tokens, or the images themselves where that is what is billed."""
         usage = read_image_usage(get(result, "usage"))
         if usage is None:
-            usage = Usage({IMAGE: Units(0, len(get(result, "data") or ()))})
+            made = get(result, "data")
+            usage = Usage({IMAGE: Units(0, len(made) if isinstance(made, list) else 0)})
         return Answer(usage=usage, properties=_properties(result), others=_written([result]))
 
     def new_reader(self, invocation: Invocation) -> ImageStreamReader:
