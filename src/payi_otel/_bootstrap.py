@@ -13,6 +13,7 @@ from payi_otel.clients import to_target
 from payi_otel.config import PayiInstrumentConfig, Settings, default_use_case_name, load_settings, settings_without_effect
 from payi_otel.context import baggage
 from payi_otel.context.scope import Scope, from_defaults, set_defaults
+from payi_otel.delivery._metrics import metrics
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_queue
@@ -137,6 +138,7 @@ def payi_instrument(
             scope = replace(scope, log_prompt_and_response=False)  # with the call, so that it holds in whatever pipeline makes its packet
         set_defaults(scope)
         baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
+        metrics.observe(stats)
         _say_what_has_no_effect(settings)
 
 
