@@ -87,6 +87,7 @@ OURS: tuple[tuple[str, object], ...] = (
     ("trust_inbound_baggage", False),
     ("enforce_limits", False),
     ("ingest_bulk", "auto"),
+    ("ingest_retry.queue_max_bytes", 67108864),
     ("ingest_retry.spool_directory", None),
     ("ingest_retry.spool_sync", "interval"),
 )
@@ -107,6 +108,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "ingest_retry.inline_retry_initial_delay": ("1", 1.0),
     "ingest_retry.queue_enabled": ("no", False),
     "ingest_retry.queue_max_size": ("7", 7),
+    "ingest_retry.queue_max_bytes": ("7", 7),
     "ingest_retry.queue_interval": ("0.25", 0.25),
     "ingest_retry.spool_directory": ("/spool", "/spool"),
     "ingest_retry.spool_sync": ("always", "always"),

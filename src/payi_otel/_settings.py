@@ -86,6 +86,9 @@ class IngestRetry(msgspec.Struct, frozen=True, kw_only=True):
     inline_retry_initial_delay: Annotated[float, Rule(v.SECONDS, "Seconds before the first inline retry.")] = 0.5
     queue_enabled: Annotated[bool, Rule(v.BOOL, "Keep packets that failed and deliver them later; off loses them.")] = True
     queue_max_size: Annotated[int, Rule(v.COUNT, "Packets kept at most; 0 is no limit.")] = 0
+    queue_max_bytes: Annotated[
+        int, Rule(v.COUNT, "Bytes of packets kept at most, then requests and answers go before units; 0 is no limit.")
+    ] = 64 * 1024 * 1024
     queue_interval: Annotated[float, Rule(v.SECONDS_ABOVE_ZERO, "Seconds between two rounds of the retry queue.")] = 5.0
     spool_directory: Annotated[str | None, Rule(v.text(), "Keep waiting packets here, so that they outlive the process.")] = None
     spool_sync: Annotated[

@@ -86,6 +86,7 @@ class PayiInstrumentIngestRetryConfig(TypedDict, total=False):
     inline_retry_initial_delay: float | None
     queue_enabled: bool | None
     queue_max_size: int | None
+    queue_max_bytes: int | None
     queue_interval: float | None
     spool_directory: str | None
     spool_sync: Literal["interval", "always"] | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ class Retry:
     inline_retry_initial_delay: float = 0.01
     queue_enabled: bool = True
     queue_max_size: int = 0
+    queue_max_bytes: int = 0
     queue_interval: float = 0.02
 
 
@@ -79,3 +82,12 @@ def submit(queue: DeliveryQueue, *packets: Any) -> None:
 def ids(packets: list[IngestPacket]) -> list[str]:
     """The response ids without their prefix, in order."""
     return [packet.response_id.removeprefix("chatcmpl-") for packet in packets]
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    """Waits for what no event tells."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        pause.wait(0.002)

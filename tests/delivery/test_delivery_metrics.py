@@ -49,7 +49,8 @@ for run in range(2):
 registry.offer(Payload(scope=Scope(), category="c", module="m/1", model="m"))
 """
 ZERO = {
-    f"payi_otel.packets.{name}": 0 for name in ("retries", "duplicates_possible", "duplicates_reported", "queued", "in_flight", "spooled")
+    f"payi_otel.packets.{name}": 0
+    for name in ("retries", "duplicates_possible", "duplicates_reported", "bodies_dropped", "queued", "in_flight", "spooled")
 }
 
 

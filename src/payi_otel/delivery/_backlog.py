@@ -13,7 +13,7 @@ from typing import Final
 
 from payi_otel.delivery import stats
 from payi_otel.delivery._item import Barrier, Item, RetrySettings, copy_while_changing
-from payi_otel.delivery.outcome import Fate, Fault, Outcome
+from payi_otel.delivery.outcome import EncodedPacket, Fate, Fault, Outcome
 from payi_otel.delivery.stats import Counters, Stats, increment
 
 _MAX_PACKET_FAULTS: Final = 10
@@ -35,9 +35,15 @@ class Backlog:
     While the destination is down, `ready` is empty and one packet of `waiting` at a time is the probe.
     """
 
-    def __init__(self, retry: RetrySettings, wake: Callable[[int], None]) -> None:
+    def __init__(
+        self, retry: RetrySettings, wake: Callable[[int], None], slim: Callable[[EncodedPacket], EncodedPacket | None] | None = None
+    ) -> None:
         self._retry = retry
         self._wake = wake
+        self._slim = slim
+        self._waiting_bytes = 0
+        self._with_bodies: deque[Item] = deque()
+        """Packets in the retry queue, the oldest first, whose bodies can be left out; some have gone since."""
         self.counters = Counters()
         self.inbox: deque[Item] = deque()
         self._ready: deque[Item] = deque()
@@ -101,7 +107,7 @@ class Backlog:
         # In turns: neither a long queue nor a steady stream of new packets may hold up the other.
         self._prefer_ready = not self._prefer_ready
         if self._ready and (self._prefer_ready or not self.inbox):
-            return self._ready.popleft()
+            return self._leave(self._ready.popleft())
         if self.inbox:
             self.counters.taken += 1
             return self.inbox.popleft()
@@ -111,7 +117,7 @@ class Backlog:
         if not self._waiting or self._is_probing or self._drain_at is None or now < self._drain_at:
             return None
         self._drain_at = None
-        item = self._waiting.popleft()
+        item = self._leave(self._waiting.popleft())
         if self.is_down:
             item.is_probe = self._is_probing = True
         else:
@@ -176,6 +182,7 @@ class Backlog:
         for place in (self._ready, self._waiting):
             with contextlib.suppress(ValueError):
                 place.remove(item)
+                self._leave(item)
         self.drop(item, reason)
 
     def forget(self, item: Item) -> None:
@@ -211,6 +218,7 @@ class Backlog:
         if item.generation != self._generation and not self.is_down:
             # This attempt began before the destination came back; it says nothing about now.
             self._ready.append(item)
+            self._enter(item)
             self._wake(1)
             return self._make_room()
         self._mark_down(now, outcome, is_probe=was_probe)
@@ -236,18 +244,46 @@ class Backlog:
             self._waiting.appendleft(item)
         else:
             self._waiting.append(item)
+        self._enter(item)
         if self._drain_at is None and not self._is_probing:
             self._drain_at = max(now + self._interval_s(), self._not_before)
         return self._make_room()
 
+    def _enter(self, item: Item) -> None:
+        """The item is in the retry queue now."""
+        item.is_waiting = True
+        self._waiting_bytes += item.size
+        if not item.is_slim and not item.is_listed:
+            item.is_listed = True
+            self._with_bodies.append(item)
+
+    def _leave(self, item: Item) -> Item:
+        """The item is out of the retry queue."""
+        item.is_waiting = False
+        self._waiting_bytes -= item.size
+        return item
+
     def _make_room(self) -> list[Item]:
-        """Drops the oldest beyond the queue's limit."""
-        limit, dropped = self._retry.queue_max_size, []
-        while 0 < limit < self.waiting_count:
-            oldest = (self._ready or self._waiting).popleft()
+        """Keeps to the queue's limits: bodies go before costs, and then the oldest packets."""
+        most, most_bytes, dropped = self._retry.queue_max_size, self._retry.queue_max_bytes, list[Item]()
+        while 0 < most_bytes < self._waiting_bytes and self._with_bodies:
+            self._leave_out_bodies(self._with_bodies.popleft())
+        while 0 < most < self.waiting_count or 0 < most_bytes < self._waiting_bytes:
+            oldest = self._leave((self._ready or self._waiting).popleft())
             self.drop(oldest, stats.QUEUE_FULL)
             dropped.append(oldest)
         return dropped
+
+    def _leave_out_bodies(self, item: Item) -> None:
+        item.is_listed = False
+        if self._slim is None or not item.is_waiting or not isinstance(item.held, EncodedPacket):
+            return
+        item.is_slim = True
+        slim = self._slim(item.held)
+        if slim is not None:
+            self._waiting_bytes += len(slim.json) - item.size
+            item.held = slim
+            self.counters.bodies_dropped += 1
 
     # the destination
 
@@ -328,6 +364,7 @@ class Backlog:
         given_up = [*self._ready, *self._waiting, *self._working]
         self._ready.clear()
         self._waiting.clear()
+        self._with_bodies.clear()
         for item in given_up:
             self.drop(item, reason)
         return given_up

@@ -40,6 +40,11 @@ class RetrySettings(Protocol):
         ...
 
     @property
+    def queue_max_bytes(self) -> int:
+        """Bytes of JSON the retry queue holds; 0: no limit."""
+        ...
+
+    @property
     def queue_interval(self) -> float:
         """Seconds between drains."""
         ...
@@ -71,8 +76,11 @@ class Item:
         "delivered_at_fault",
         "generation",
         "held",
+        "is_listed",
         "is_open",
         "is_probe",
+        "is_slim",
+        "is_waiting",
         "packet_faults",
         "payload",
         "span",
@@ -85,6 +93,8 @@ class Item:
         self.held: IngestPacket | EncodedPacket | None = None
         self.attempts = self.packet_faults = self.generation = 0
         self.ambiguous = self.is_probe = self.was_queued = False
+        self.is_waiting = self.is_listed = self.is_slim = False
+        """In the retry queue; among those whose bodies may be left out; without bodies."""
         self.is_open = True
         self.delivered_at_fault: int | None = None
         """How many packets had been delivered when this one last failed on its own account."""
@@ -93,6 +103,11 @@ class Item:
     def hold(self, packet: IngestPacket | EncodedPacket) -> None:
         """Keeps the packet and lets go of what it was made from."""
         self.held, self.span, self.payload = packet, None, None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its JSON; 0 where it is not held as bytes."""
+        return len(self.held.json) if isinstance(self.held, EncodedPacket) else 0
 
     @property
     def response_id(self) -> str:

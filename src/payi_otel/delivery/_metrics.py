@@ -10,7 +10,7 @@ from payi_otel._guard import log_fault
 from payi_otel.delivery.stats import Stats
 
 _UNIT = "{packet}"
-_SINGLE = ("created", "delivered", "attempts", "retries", "duplicates_possible", "duplicates_reported")
+_SINGLE = ("created", "delivered", "attempts", "retries", "duplicates_possible", "duplicates_reported", "bodies_dropped")
 _BY_NAME = {"dead_lettered": "code", "dropped": "reason", "failures": "code"}
 """Counters that are told apart by an attribute."""
 _NOW = ("queued", "in_flight", "spooled")
@@ -22,6 +22,7 @@ _DESCRIPTIONS = {
     "retries": "Attempts beyond a packet's first.",
     "duplicates_possible": "Resends after an attempt that Pay-i may have taken.",
     "duplicates_reported": "Packets that Pay-i said it had already.",
+    "bodies_dropped": "Waiting packets whose bodies were left out to save memory.",
     "dead_lettered": "Packets refused for good, by code.",
     "dropped": "Packets given up, by reason.",
     "failures": "Attempts that have to be made again, by code.",

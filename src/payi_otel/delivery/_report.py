@@ -33,10 +33,17 @@ class Reporter:
         elif outcome.fate is Fate.RETRY:
             self._retry(outcome, response_id, waiting)
 
-    def queue_full(self, response_id: str, limit: int) -> None:
+    def queue_full(self, response_id: str, limit: int, max_bytes: int) -> None:
         """The oldest packet made room."""
-        text = "packet %s is lost: the retry queue is full (ingest_retry.queue_max_size=%d)"
-        self._log.write(logging.WARNING, "full", self._window_s, text, response_id, limit)
+        text = "packet %s is lost: the retry queue is full (ingest_retry.queue_max_size=%d, ingest_retry.queue_max_bytes=%d)"
+        self._log.write(logging.WARNING, "full", self._window_s, text, response_id, limit, max_bytes)
+
+    def bodies_dropped(self, count: int, max_bytes: int) -> None:
+        """Requests and answers made room."""
+        text = (
+            "the retry queue holds more than ingest_retry.queue_max_bytes=%d: of %d packet(s) request and answer are lost, units are kept"
+        )
+        self._log.write(logging.WARNING, "slim", self._window_s, text, max_bytes, count)
 
     def not_made(self, fault: Exception) -> None:
         """A packet could not be made of a call; the exception's text may hold a prompt, so its type and place must do."""

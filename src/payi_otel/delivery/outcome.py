@@ -84,6 +84,10 @@ class EncodingSink(Sink, Protocol):
         """The packet's JSON, whatever its values are."""
         ...
 
+    def slim(self, encoded: EncodedPacket) -> EncodedPacket | None:
+        """The packet without request and answer, its units kept; None where it has neither."""
+        ...
+
     def send(self, encoded: EncodedPacket) -> Outcome:
         """One attempt with an encoded packet. Raises nothing."""
         ...

@@ -100,7 +100,8 @@ class DeliveryQueue:
         self._stopping = threading.Event()
         self._finished = threading.Event()
         self._workers.reset()
-        self._backlog = Backlog(self._retry, self._workers.call)
+        self._backlog = Backlog(self._retry, self._workers.call, self._encoding.slim if self._encoding is not None else None)
+        self._slimmed = 0
         if self._is_closed:
             self._backlog.is_finished = True
             self._finished.set()
@@ -361,8 +362,12 @@ class DeliveryQueue:
         self._report_full(dropped)
 
     def _report_full(self, dropped: list[Item]) -> None:
+        slimmed = self._backlog.counters.bodies_dropped
+        if slimmed > self._slimmed:
+            self._slimmed = slimmed
+            self._reporter.bodies_dropped(slimmed, self._retry.queue_max_bytes)
         for item in dropped:
-            self._reporter.queue_full(item.response_id, self._retry.queue_max_size)
+            self._reporter.queue_full(item.response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
 
     @staticmethod
     def _settle(item: Item, outcome: Outcome | None) -> None:

@@ -39,6 +39,8 @@ class Stats:
     """Resends after an attempt that the destination may have taken."""
     duplicates_reported: int = 0
     """Packets the destination said it had already; they count as delivered."""
+    bodies_dropped: int = 0
+    """Waiting packets whose request and answer were left out to save memory; their units are kept."""
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Attempts that have to be made again, by code."""
 
@@ -56,12 +58,23 @@ class Stats:
 class Counters:
     """The numbers behind `Stats`. Not thread-safe: the queue's one lock is held around every use."""
 
-    __slots__ = ("attempts", "dead", "delivered", "dropped", "duplicates_possible", "duplicates_reported", "failures", "retries", "taken")
+    __slots__ = (
+        "attempts",
+        "bodies_dropped",
+        "dead",
+        "delivered",
+        "dropped",
+        "duplicates_possible",
+        "duplicates_reported",
+        "failures",
+        "retries",
+        "taken",
+    )
 
     def __init__(self) -> None:
         self.taken = 0
         """Packets that left the inbox."""
-        self.delivered = self.attempts = self.retries = self.duplicates_possible = self.duplicates_reported = 0
+        self.delivered = self.attempts = self.retries = self.duplicates_possible = self.duplicates_reported = self.bodies_dropped = 0
         self.dead: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.failures: dict[str, int] = {}
@@ -80,6 +93,7 @@ class Counters:
             retries=self.retries,
             duplicates_possible=self.duplicates_possible,
             duplicates_reported=self.duplicates_reported,
+            bodies_dropped=self.bodies_dropped,
             failures=MappingProxyType(dict(self.failures)),
         )
 

@@ -20,7 +20,8 @@ from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
 SINGLE_PATH: Final = "/api/v1/ingest"
 BULK_PATH: Final = "/api/v1/ingest/bulk"
 BODIES_DROPPED: Final = "payi_otel.bodies_dropped"
-"""Property of a packet whose request and response were left out because the server found it too large."""
+"""Property of a packet whose request and response were left out: because the server found it too large (`413`), or because too many
+packets were waiting (`queue_full`)."""
 
 _MAX_VALUE_CHARS: Final = 4096
 """Servers refuse header blocks of 8 to 16 kB; two such values still fit."""
@@ -72,19 +73,20 @@ def to_bulk(encoded: EncodedPacket) -> Request:
 def amend(encoded: EncodedPacket, outcome: Outcome, now: datetime | None = None) -> EncodedPacket | None:
     """The packet as it may yet be taken after this answer: without its bodies, or dated now; None when nothing can be done."""
     if outcome.status == 413:
-        return _without_bodies(encoded)
+        return without_bodies(encoded, "413")
     if outcome.code == "invalid_ingest_event_timestamp":
         stamp = (now or datetime.now(timezone.utc)).isoformat()
         return replace(encoded, json=to_json({**orjson.loads(encoded.json), "event_timestamp": stamp}))
     return None
 
 
-def _without_bodies(encoded: EncodedPacket) -> EncodedPacket | None:
+def without_bodies(encoded: EncodedPacket, why: str) -> EncodedPacket | None:
+    """The packet without request and answer, and with the reason in a property; None where it has neither."""
     body: dict[str, Any] = orjson.loads(encoded.json)
     slim = {name: value for name, value in body.items() if name not in _BODIES}
     if len(slim) == len(body):
         return None
-    slim["properties"] = {**(slim.get("properties") or {}), BODIES_DROPPED: "413"}
+    slim["properties"] = {**(slim.get("properties") or {}), BODIES_DROPPED: why}
     return replace(encoded, json=to_json(slim))
 
 
