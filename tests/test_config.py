@@ -83,6 +83,7 @@ DOCUMENTED_ENTRIES = (
 OURS: tuple[tuple[str, object], ...] = (
     ("delivery", "background"),
     ("exit_timeout_s", 5.0),
+    ("flush_on_sigterm", True),
     ("propagate", ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")),
     ("trust_inbound_baggage", False),
     ("enforce_limits", False),
@@ -131,6 +132,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "request_properties": ('{"env": "prod"}', {"env": "prod"}),
     "delivery": ("inline", "inline"),
     "exit_timeout_s": ("0", 0.0),
+    "flush_on_sigterm": ("no", False),
     "propagate": ("user_id", ("user_id",)),
     "trust_inbound_baggage": ("TRUE", True),
     "enforce_limits": ("on", True),

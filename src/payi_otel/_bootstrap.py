@@ -14,6 +14,7 @@ from payi_otel.config import PayiInstrumentConfig, Settings, default_use_case_na
 from payi_otel.context import baggage
 from payi_otel.context.scope import Scope, from_defaults, set_defaults
 from payi_otel.delivery._metrics import metrics
+from payi_otel.delivery._sigterm import SigtermHandler
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_queue
@@ -61,6 +62,9 @@ class _Runtime:
         self.provider = JoiningTracerProvider(RetryQueueSpanProcessor(self.queue))
         self.instrumentors = _start_instrumentors(self.provider, settings)
         self._threading = _carry_context_into_threads()
+        self._sigterm = SigtermHandler(self.queue.shutdown, settings.exit_timeout_s)
+        if settings.flush_on_sigterm:
+            self._sigterm.install()
 
     def _end_open_calls(self) -> None:
         """Before the queue closes: open streams end with what they have; calls without an answer are named as lost."""
@@ -77,6 +81,7 @@ class _Runtime:
         for instrumentor in self.instrumentors:
             instrumentor.uninstrument()
         self.queue.shutdown(timeout_s)
+        self._sigterm.remove()
         self.provider.leave()
         registry.on_unclaimed(None)
         set_defaults(None)

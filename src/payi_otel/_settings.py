@@ -160,6 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Rule(v.choice("background", "inline"), "Whether a call waits until its packet was delivered."),
     ] = "background"
     exit_timeout_s: Annotated[float, Rule(v.SECONDS, "Seconds the process waits at its exit for packets still to be sent.")] = 5.0
+    flush_on_sigterm: Annotated[bool, Rule(v.BOOL, "Deliver what is queued at a SIGTERM that nothing else handles, then end by it.")] = True
     propagate: Annotated[
         tuple[str, ...],
         Rule(v.texts(_SCOPE_NAME, "each a scope field"), "Scope fields that travel to other services as baggage."),

@@ -144,6 +144,7 @@ class PayiInstrumentConfig(TypedDict, total=False):
     request_properties: Mapping[str, str | None] | None
     delivery: Literal["background", "inline"] | None
     exit_timeout_s: float | None
+    flush_on_sigterm: bool | None
     propagate: Sequence[str] | None
     trust_inbound_baggage: bool | None
     enforce_limits: bool | None
