@@ -27,7 +27,7 @@ OWN_TESTS = {
     "anthropic": ("tests/anthropic", "tests/units/test_units_claude.py", "tests/defects/test_defects_anthropic.py"),
     "bedrock": ("tests/units/test_units_bedrock.py", "tests/defects/test_defects_bedrock.py"),
     "google_genai": ("tests/google_genai", "tests/units/test_units_gemini.py", "tests/defects/test_defects_google.py"),
-    "vertexai": ("tests/units/test_units_gemini.py", "tests/defects/test_defects_vertexai.py"),
+    "vertexai": ("tests/vertexai", "tests/units/test_units_gemini.py", "tests/defects/test_defects_vertexai.py"),
     "databricks": ("tests/defects/test_defects_databricks.py",),
 }
 """By provider, what is tested of it beside what holds for all."""
