@@ -18,7 +18,7 @@ SDKS = {
     "anthropic": ("anthropic>=2,<3", "anthropic>=1,<2", "anthropic==0.125.0", "anthropic==0.49.0"),
     "bedrock": ("boto3", "boto3==1.34.131", "aiobotocore boto3", "aiobotocore==2.13.1 boto3"),
     "google_genai": ("google-genai>=3,<4", "google-genai>=2,<3", "google-genai==1.10.0"),
-    "vertexai": ("google-cloud-aiplatform>=2,<3", "google-cloud-aiplatform==1.85.0"),
+    "vertexai": ("google-cloud-aiplatform>=2,<3 aiohttp", "google-cloud-aiplatform==1.85.0 aiohttp"),
     "databricks": ("databricks-sdk", "databricks-sdk==0.40.0"),
 }
 """By provider, the newest of each major version of its SDK, versions with a change of form, and the oldest supported."""

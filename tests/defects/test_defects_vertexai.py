@@ -67,6 +67,16 @@ def test_a_stream_that_is_closed_is_one_packet(model: Any, provider: Any, instru
     assert packet["body"]["units"] == UNITS
 
 
+def knows_thoughts() -> bool:
+    """Whether this SDK's message has the count of thoughts: 1.85 drops it, and nothing it hands out has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from google.cloud.aiplatform_v1beta1.types import GenerateContentResponse
+
+        return "thoughts_token_count" in GenerateContentResponse.UsageMetadata.meta.fields
+
+
+@pytest.mark.skipif(not knows_thoughts(), reason="this SDK drops the count of thoughts")
 def test_a_stream_of_thoughts_alone_is_billed(model: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """No candidate has a token."""
     instrument()
