@@ -90,6 +90,8 @@ OURS: tuple[tuple[str, object], ...] = (
     ("ingest_bulk", "auto"),
     ("ingest_retry.queue_max_bytes", 67108864),
     ("ingest_retry.spool_directory", None),
+    ("ingest_retry.spool_max_bytes", 268435456),
+    ("ingest_retry.spool_content", True),
     ("ingest_retry.spool_sync", "interval"),
 )
 
@@ -112,6 +114,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "ingest_retry.queue_max_bytes": ("7", 7),
     "ingest_retry.queue_interval": ("0.25", 0.25),
     "ingest_retry.spool_directory": ("/spool", "/spool"),
+    "ingest_retry.spool_max_bytes": ("7", 7),
+    "ingest_retry.spool_content": ("false", False),
     "ingest_retry.spool_sync": ("always", "always"),
     "openai_config": (json.dumps({"model_mappings": [MAPPING]}), table.OpenAiConfig(model_mappings=(MAPPED,))),
     "openai_config.model_mappings": (json.dumps([MAPPING]), (MAPPED,)),
@@ -465,6 +469,11 @@ def test_what_names_no_host_is_refused(host: str) -> None:
             "ingest_retry.inline_retry_initial_delay: -0.1 is not allowed, must be >= 0 seconds",
         ),
         ({"ingest_retry": []}, "ingest_retry: list is not allowed, must be a mapping"),
+        (
+            {"ingest_retry": {"spool_directory": "/s", "queue_enabled": False}},
+            "ingest_retry.spool_directory: is not allowed with ingest_retry.queue_enabled=False, which gives failed packets up",
+        ),
+        ({"ingest_retry": {"spool_directory": ""}}, "ingest_retry.spool_directory: '' is not allowed, must be a non-empty str"),
         ({"ingest_retry": {"spool_sync": "never"}}, "ingest_retry.spool_sync: 'never' is not allowed, must be 'interval' or 'always'"),
         ({"connection_error_logging_window": -1}, "connection_error_logging_window: -1 is not allowed, must be >= 0 seconds"),
         ({"exit_timeout_s": float("nan")}, "exit_timeout_s: nan is not allowed, must be >= 0 seconds"),
@@ -717,9 +726,9 @@ def test_settings_without_effect_are_those_the_user_changed() -> None:
         "proxy": True,
         "enforce_limits": False,
         "aws_config": {"add_streaming_xproxy_result": True},
-        "ingest_retry": {"spool_directory": "/s"},
+        "ingest_bulk": True,
     }
-    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result", "ingest_retry.spool_directory")
+    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result", "ingest_bulk")
     assert settings_without_effect(load()) == ()
 
 

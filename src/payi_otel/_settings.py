@@ -90,7 +90,17 @@ class IngestRetry(msgspec.Struct, frozen=True, kw_only=True):
         int, Rule(v.COUNT, "Bytes of packets kept at most, then requests and answers go before units; 0 is no limit.")
     ] = 64 * 1024 * 1024
     queue_interval: Annotated[float, Rule(v.SECONDS_ABOVE_ZERO, "Seconds between two rounds of the retry queue.")] = 5.0
-    spool_directory: Annotated[str | None, Rule(v.text(), "Keep waiting packets here, so that they outlive the process.")] = None
+    spool_directory: Annotated[
+        str | None,
+        Rule(
+            v.text("a non-empty str", re.compile(r".+", re.DOTALL)),
+            "Keep packets here until they are delivered, also beyond the process.",
+        ),
+    ] = None
+    spool_max_bytes: Annotated[int, Rule(v.COUNT, "Bytes the directory may hold; beyond, packets are in memory only. 0 is no limit.")] = (
+        256 * 1024 * 1024
+    )
+    spool_content: Annotated[bool, Rule(v.BOOL, "Write requests and answers to the spool, too; off keeps only what is billed.")] = True
     spool_sync: Annotated[
         Literal["interval", "always"],
         Rule(v.choice("interval", "always"), "When the spool is forced to disk: now and then, or at every packet."),
@@ -195,8 +205,6 @@ NOT_YET: Final = (
     "proxy",
     "enforce_limits",
     "aws_config.add_streaming_xproxy_result",
-    "ingest_retry.spool_directory",
-    "ingest_retry.spool_sync",
     "ingest_bulk",
 )
 """Accepted and checked today; they take effect in a later version."""

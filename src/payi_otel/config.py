@@ -89,6 +89,8 @@ class PayiInstrumentIngestRetryConfig(TypedDict, total=False):
     queue_max_bytes: int | None
     queue_interval: float | None
     spool_directory: str | None
+    spool_max_bytes: int | None
+    spool_content: bool | None
     spool_sync: Literal["interval", "always"] | None
 
 
@@ -174,6 +176,7 @@ def load_settings(
     if config is not None:
         values |= check_fields(Accepted, config, "", problems)
     wanted = _check_instruments(instruments, problems)
+    _check_together(values, problems)
     problems.raise_any()
     _warn_of_misspelt(environ)
     return build(Settings, _without_deprecated(values), instruments=wanted)
@@ -198,6 +201,16 @@ def _toml(text: str) -> dict[str, Any]:
     parser = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     content: dict[str, Any] = parser.loads(text)
     return content
+
+
+def _check_together(values: Mapping[str, Any], problems: Problems) -> None:
+    """Settings that are right by themselves and contradict one another."""
+    if values.get("ingest_retry.spool_directory") is None:
+        return
+    if values.get("ingest_retry.queue_enabled") is False:
+        problems.add("ingest_retry.spool_directory: is not allowed with ingest_retry.queue_enabled=False, which gives failed packets up")
+    if any(path.partition(".")[0] == "offline_instrumentation" for path in values):
+        logger.warning("payi-otel: ingest_retry.spool_directory has no effect with offline_instrumentation, which writes to a file itself")
 
 
 def _without_deprecated(values: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Retry:
     queue_max_size: int = 0
     queue_max_bytes: int = 0
     queue_interval: float = 0.02
+    spool_content: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from delivery_fakes import DOWN, Retry, Target, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._backlog import Backlog
-from payi_otel.delivery._item import Item
+from payi_otel.delivery._item import Item, Task
 from payi_otel.delivery.outcome import EncodedPacket
 from payi_otel.exporters.http import HttpSink
 from payi_otel.testing import Answer, IngestServer
@@ -72,20 +72,27 @@ def test_the_oldest_packets_lose_their_words_and_none_its_units(
 def test_the_oldest_are_first_whatever_happens_to_them() -> None:
     """One that is being sent is not touched; it is in line again when it comes back."""
     packet = make_packet()
-    backlog = Backlog(Retry(queue_max_bytes=420), lambda times: None, lambda held: EncodedPacket(held.json[:10], held.packet))
+    backlog = Backlog(Retry(queue_max_bytes=420), lambda times: None, slim=lambda held, why: EncodedPacket(held.json[:10], held.packet))
+
+    def take() -> Item:
+        task = backlog.take(0.0)
+        assert task is not None
+        backlog.end(task, was_taken=False)
+        return task.items[0]
+
     items = [Item(None, None, None) for _ in range(7)]
     for item in items:
         item.held = EncodedPacket(b"x" * 100, packet)
         backlog.add(item)
-        assert backlog.take(0.0) is item
+        assert take() is item
         if item is items[0]:
             backlog.retry_later(item, DOWN, 0.0)
         elif item is items[3]:
-            assert not backlog.park(item, 0.0)
+            assert backlog.place(Task([item], sends=False), 0.0) == (None, [])
             backlog.begin_flush(0.0)
-            assert backlog.take(0.0) is items[0], "the probe"
+            assert take() is items[0], "the probe"
         else:
-            assert not backlog.park(item, 0.0)
+            assert backlog.place(Task([item], sends=False), 0.0) == (None, [])
     assert [item.size for item in items] == [100, 10, 10, 100, 100, 100, 100]
     backlog.retry_later(items[0], DOWN, 1.0)
     assert [item.size for item in items] == [100, 10, 10, 10, 10, 100, 100]

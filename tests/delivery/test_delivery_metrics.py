@@ -50,7 +50,17 @@ registry.offer(Payload(scope=Scope(), category="c", module="m/1", model="m"))
 """
 ZERO = {
     f"payi_otel.packets.{name}": 0
-    for name in ("retries", "duplicates_possible", "duplicates_reported", "bodies_dropped", "queued", "in_flight", "spooled")
+    for name in (
+        "retries",
+        "duplicates_possible",
+        "duplicates_reported",
+        "bodies_dropped",
+        "queued",
+        "in_flight",
+        "spooled",
+        "adopted",
+        "corrupt_records",
+    )
 }
 
 

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from payi_otel.cli import demo, doctor
+from payi_otel.cli import demo, doctor, replay
 
-COMMANDS = (demo, doctor)
+COMMANDS = (demo, doctor, replay)
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended: 128 + SIGINT."""
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from payi_otel.delivery._segment import Record
 from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery.outcome import EncodedPacket
 from payi_otel.packets.model import IngestPacket
 from payi_otel.payload import Payload
 
 T = TypeVar("T")
+_MAX_FAULTS: Final = 10
+"""A packet that made the destination fail so often, with another one delivered between each two failures, is poison."""
 
 
 class RetrySettings(Protocol):
@@ -45,9 +48,24 @@ class RetrySettings(Protocol):
         ...
 
     @property
+    def spool_content(self) -> bool:
+        """Whether requests and answers are written to the spool, too."""
+        ...
+
+    @property
     def queue_interval(self) -> float:
         """Seconds between drains."""
         ...
+
+
+class Task(NamedTuple):
+    """What one worker does next."""
+
+    items: list[Item]
+    sends: bool
+    """A request may be made for it at once."""
+    is_batch: bool = False
+    """They go in one request."""
 
 
 class Barrier:
@@ -73,9 +91,12 @@ class Item:
         "ambiguous",
         "attempts",
         "barriers",
+        "batch_limit",
         "delivered_at_fault",
         "generation",
         "held",
+        "is_adopted",
+        "is_aged",
         "is_listed",
         "is_open",
         "is_probe",
@@ -83,6 +104,7 @@ class Item:
         "is_waiting",
         "packet_faults",
         "payload",
+        "record",
         "span",
         "ticket",
         "was_queued",
@@ -93,8 +115,14 @@ class Item:
         self.held: IngestPacket | EncodedPacket | None = None
         self.attempts = self.packet_faults = self.generation = 0
         self.ambiguous = self.is_probe = self.was_queued = False
-        self.is_waiting = self.is_listed = self.is_slim = False
-        """In the retry queue; among those whose bodies may be left out; without bodies."""
+        self.is_waiting = self.is_aged = self.is_listed = self.is_slim = False
+        """In the retry queue; known to be among its oldest; among those whose bodies may be left out; without bodies."""
+        self.record: Record | None = None
+        """Where it is on disk; where `held` is None then, it is only there."""
+        self.is_adopted = False
+        """Another process left it on disk."""
+        self.batch_limit = 0
+        """Goes with fewer than so many others from now on; 0: as many as there are."""
         self.is_open = True
         self.delivered_at_fault: int | None = None
         """How many packets had been delivered when this one last failed on its own account."""
@@ -104,16 +132,35 @@ class Item:
         """Keeps the packet and lets go of what it was made from."""
         self.held, self.span, self.payload = packet, None, None
 
+    def fail(self, delivered: int) -> bool:
+        """Counts a failure of its own; True: it is poison. `delivered` are the packets delivered so far."""
+        if self.delivered_at_fault != delivered:
+            self.packet_faults += 1
+            self.delivered_at_fault = delivered
+        return self.packet_faults >= _MAX_FAULTS
+
+    @property
+    def is_made(self) -> bool:
+        """True once there is a packet, in memory or on disk."""
+        return self.held is not None or self.record is not None
+
+    @property
+    def length(self) -> int:
+        """Bytes of its JSON, wherever it is."""
+        return self.record.length if self.record is not None else self.size
+
     @property
     def size(self) -> int:
-        """Bytes of its JSON; 0 where it is not held as bytes."""
+        """Bytes of its JSON in memory; 0 where it is not held as bytes."""
         return len(self.held.json) if isinstance(self.held, EncodedPacket) else 0
 
     @property
     def response_id(self) -> str:
         """For log lines: cut, and with nothing in it that could break a line."""
         packet = self.held.packet if isinstance(self.held, EncodedPacket) else self.held
-        return ascii(packet.response_id)[1:100].rstrip("'\"") if packet is not None else "(not made)"
+        if packet is None:
+            return "(not made)" if self.record is None else "(on disk)"
+        return ascii(packet.response_id)[1:100].rstrip("'\"")
 
 
 def copy_while_changing(items: Iterable[T]) -> list[T]:

@@ -11,6 +11,7 @@ from payi_otel.delivery.stats import Stats
 
 _UNIT = "{packet}"
 _SINGLE = ("created", "delivered", "attempts", "retries", "duplicates_possible", "duplicates_reported", "bodies_dropped")
+_SPOOL = ("adopted", "corrupt_records")
 _BY_NAME = {"dead_lettered": "code", "dropped": "reason", "failures": "code"}
 """Counters that are told apart by an attribute."""
 _NOW = ("queued", "in_flight", "spooled")
@@ -28,7 +29,9 @@ _DESCRIPTIONS = {
     "failures": "Attempts that have to be made again, by code.",
     "queued": "Packets waiting for a worker, or in the retry queue.",
     "in_flight": "Packets being worked on.",
-    "spooled": "Packets kept on disk.",
+    "spooled": "Packets on disk only.",
+    "adopted": "Packets taken over from the spool of an earlier process.",
+    "corrupt_records": "Damaged places in the spool.",
 }
 
 
@@ -47,7 +50,7 @@ class AccountMetrics:
         first, self._read = self._read is None, read
         if first:
             meter = get_meter("payi_otel.delivery")
-            for name in (*_SINGLE, *_BY_NAME):
+            for name in (*_SINGLE, *_SPOOL, *_BY_NAME):
                 meter.create_observable_counter(f"payi_otel.packets.{name}", [self._reader(name)], _UNIT, _DESCRIPTIONS[name])
             for name in _NOW:
                 meter.create_observable_up_down_counter(f"payi_otel.packets.{name}", [self._reader(name)], _UNIT, _DESCRIPTIONS[name])

@@ -10,7 +10,6 @@ from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 
 _ONCE_S: Final = float("inf")
-_TRANSIENT: Final = frozenset({408, 425, 429})
 
 
 class Reporter:
@@ -55,6 +54,15 @@ class Reporter:
         """The deadline passed."""
         self._log.write(logging.WARNING, "shutdown", 0, "%d packet(s) lost: not delivered within the shutdown deadline", count)
 
+    def kept_at_shutdown(self, count: int, directory: str) -> None:
+        """The deadline passed, and the spool has them."""
+        self._log.write(logging.INFO, "kept", 0, "%d packet(s) are kept in %s and delivered by the next process", count, directory)
+
+    def unreadable(self, directory: str) -> None:
+        """A packet was on disk only, and is not there any more."""
+        text = "a packet is lost: it cannot be read back from the spool %s"
+        self._log.write(logging.ERROR, "unreadable", self._window_s, text, directory)
+
     def late(self) -> None:
         """A call ended after shutdown."""
         self._log.write(logging.WARNING, "late", max(self._window_s, 1.0), "a packet is lost: its call ended after shutdown")
@@ -67,7 +75,7 @@ class Reporter:
         if outcome.fault is Fault.PACKET:
             text = "packet %s is tried again later: %s"
             self._log.write(logging.WARNING, ("again", outcome.code), self._window_s, text, response_id, _describe(outcome))
-        elif _needs_somebody(outcome):
+        elif outcome.needs_somebody:
             text = "nothing can be delivered until this is put right: %s; %d packet(s) waiting, none lost"
             self._held.add(outcome.code)
             self._log.write(logging.ERROR, ("held", outcome.code), _ONCE_S, text, _describe(outcome), waiting)
@@ -79,12 +87,6 @@ class Reporter:
         while self._held:
             self._log.forget(("held", self._held.pop()))
         self._log.write(logging.INFO, "back", self._window_s, "the destination takes packets again; %d are being sent", waiting)
-
-
-def _needs_somebody(outcome: Outcome) -> bool:
-    """A wrong key, address or certificate does not pass by itself."""
-    status = outcome.status
-    return outcome.code == "tls_error" or (status is not None and 300 <= status < 500 and status not in _TRANSIENT)
 
 
 def _describe(outcome: Outcome) -> str:

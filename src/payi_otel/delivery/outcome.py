@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from payi_otel.packets.model import IngestPacket
 
@@ -29,6 +29,9 @@ class Fault(Enum):
     """It may be this packet alone (500, an answer that is none): it goes to the tail, the others go on."""
 
 
+_TRANSIENT: Final = frozenset({408, 425, 429})
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One attempt's result.
@@ -49,6 +52,16 @@ class Outcome:
     """Read only where the fate is `RETRY`."""
     status: int | None = None
     """The HTTP status, where there was an answer."""
+
+    @property
+    def retries(self) -> bool:
+        """The packet is to be sent again."""
+        return self.fate is Fate.RETRY
+
+    @property
+    def needs_somebody(self) -> bool:
+        """A wrong key, address or certificate does not pass by itself."""
+        return self.code == "tls_error" or (self.status is not None and 300 <= self.status < 500 and self.status not in _TRANSIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +97,8 @@ class EncodingSink(Sink, Protocol):
         """The packet's JSON, whatever its values are."""
         ...
 
-    def slim(self, encoded: EncodedPacket) -> EncodedPacket | None:
-        """The packet without request and answer, its units kept; None where it has neither."""
+    def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:
+        """The packet without request and answer, its units kept and the reason with them; None where it has neither."""
         ...
 
     def send(self, encoded: EncodedPacket) -> Outcome:
@@ -94,4 +107,30 @@ class EncodingSink(Sink, Protocol):
 
     def hasten(self, deadline_s: float) -> None:
         """No attempt begun from now on may last beyond this instant of `time.monotonic()`; the process is ending."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How packets may go together, as far as is known by now."""
+
+    least: int
+    """Fewer go one by one."""
+    max_items: int
+    max_bytes: int
+    takes_resends: bool
+    """A packet that may have been taken before is recognised by its id."""
+
+
+@runtime_checkable
+class BatchingSink(EncodingSink, Protocol):
+    """A sink that can send several packets in one request."""
+
+    @property
+    def batching(self) -> Batching | None:
+        """None: packets go one by one."""
+        ...
+
+    def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome] | Outcome:
+        """One attempt for each: an outcome for each, or one that says nothing of any of them in particular. Raises nothing."""
         ...

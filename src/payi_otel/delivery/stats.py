@@ -12,6 +12,7 @@ CONVERSION_FAILED = "conversion_failed"
 SHUTDOWN = "shutdown"
 POISON = "poison"
 INTERNAL_ERROR = "internal_error"
+SPOOL_UNREADABLE = "spool_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,12 @@ class Stats:
     dead_lettered: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Refused for good, by code (`http_402`, a Pay-i error code, `poison`)."""
     dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Given up by us, by reason: `queue_full`, `queue_disabled`, `conversion_failed`, `shutdown`, `internal_error`."""
+    """Given up by us, by reason: `queue_full`, `queue_disabled`, `conversion_failed`, `shutdown`, `internal_error`, `spool_unreadable`."""
     queued: int = 0
-    """Waiting for a worker, or in the retry queue."""
+    """In memory, waiting for a worker or in the retry queue."""
     in_flight: int = 0
     spooled: int = 0
+    """On disk only: waiting there, or left to the next process at shutdown."""
     attempts: int = 0
     retries: int = 0
     """Attempts beyond a packet's first."""
@@ -41,6 +43,10 @@ class Stats:
     """Packets the destination said it had already; they count as delivered."""
     bodies_dropped: int = 0
     """Waiting packets whose request and answer were left out to save memory; their units are kept."""
+    adopted: int = 0
+    """Of those created: packets that an earlier process had left in the spool. That process counts them as created, too."""
+    corrupt_records: int = 0
+    """Damaged places in the spool; each may have been a packet."""
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Attempts that have to be made again, by code."""
 
@@ -59,6 +65,7 @@ class Counters:
     """The numbers behind `Stats`. Not thread-safe: the queue's one lock is held around every use."""
 
     __slots__ = (
+        "adopted",
         "attempts",
         "bodies_dropped",
         "dead",
@@ -67,6 +74,7 @@ class Counters:
         "duplicates_possible",
         "duplicates_reported",
         "failures",
+        "kept",
         "retries",
         "taken",
     )
@@ -74,26 +82,39 @@ class Counters:
     def __init__(self) -> None:
         self.taken = 0
         """Packets that left the inbox."""
-        self.delivered = self.attempts = self.retries = self.duplicates_possible = self.duplicates_reported = self.bodies_dropped = 0
+        self.delivered = self.attempts = self.retries = self.duplicates_possible = self.duplicates_reported = 0
+        self.bodies_dropped = self.adopted = self.kept = 0
         self.dead: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.failures: dict[str, int] = {}
 
-    def to_stats(self, *, inbox: int, waiting: int, in_flight: int, shut_out: int) -> Stats:
-        """A snapshot; `shut_out` are submissions after shutdown, which are created and dropped at once."""
+    def to_stats(self, *, inbox: int, made: int, on_disk: int, in_flight: int, shut_out: int, corrupt_records: int) -> Stats:
+        """A snapshot.
+
+        Args:
+            inbox: Packets still to be made.
+            made: Those that wait, `on_disk` of them on disk only.
+            on_disk: See there.
+            in_flight: Those that are worked on.
+            shut_out: Submissions after shutdown, which are created and dropped at once.
+            corrupt_records: Damaged places in the spool.
+        """
         dropped = self.dropped if not shut_out else {**self.dropped, SHUTDOWN: self.dropped.get(SHUTDOWN, 0) + shut_out}
         return Stats(
             created=self.taken + inbox + shut_out,
             delivered=self.delivered,
             dead_lettered=MappingProxyType(dict(self.dead)),
             dropped=MappingProxyType(dict(dropped)),
-            queued=inbox + waiting,
+            queued=inbox + made - on_disk,
             in_flight=in_flight,
+            spooled=on_disk + self.kept,
             attempts=self.attempts,
             retries=self.retries,
             duplicates_possible=self.duplicates_possible,
             duplicates_reported=self.duplicates_reported,
             bodies_dropped=self.bodies_dropped,
+            adopted=self.adopted,
+            corrupt_records=corrupt_records,
             failures=MappingProxyType(dict(self.failures)),
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.delivery.spool import Spool
 from payi_otel.packets.convert import PacketRules, to_packet
 
 if TYPE_CHECKING:
@@ -26,4 +27,13 @@ def to_queue(
         exit_timeout_s=settings.exit_timeout_s,
         inline=settings.delivery == "inline",
         before_shutdown=before_shutdown,
+        spool=to_spool(settings) if settings.offline_instrumentation is None else None,
     )
+
+
+def to_spool(settings: Settings) -> Spool | None:
+    """The spool of these settings, if there is one."""
+    retry = settings.ingest_retry
+    if retry.spool_directory is None:
+        return None
+    return Spool(retry.spool_directory, sync_always=retry.spool_sync == "always", max_bytes=retry.spool_max_bytes)

@@ -16,6 +16,7 @@ from payi_otel.delivery._encode import to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters import _array
+from payi_otel.exporters._wire import without_bodies
 from payi_otel.packets.model import IngestPacket
 
 try:
@@ -83,6 +84,10 @@ class FileSink:
         response_id = to_text(str(packet.body.get("provider_response_id", "")))
         record = to_json(to_wire_body(packet.to_offline_record()))
         return EncodedPacket(record, replace(packet, body={"provider_response_id": response_id}))
+
+    def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:
+        """The packet without request and answer, its units kept and the reason with them; None where it has neither."""
+        return without_bodies(encoded, why)
 
     def send(self, encoded: EncodedPacket) -> Outcome:
         """Appends one encoded packet. Raises nothing."""

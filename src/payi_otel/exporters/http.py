@@ -105,9 +105,9 @@ class HttpSink:
         """The packet's JSON, whatever its values are."""
         return _wire.encode(packet)
 
-    def slim(self, encoded: EncodedPacket) -> EncodedPacket | None:
-        """The packet without request and answer, its units kept; None where it has neither."""
-        return _wire.without_bodies(encoded, "queue_full")
+    def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:
+        """The packet without request and answer, its units kept and the reason with them; None where it has neither."""
+        return _wire.without_bodies(encoded, why)
 
     def send(self, encoded: EncodedPacket) -> Outcome:
         """One attempt; a packet that is too large or dated in the future is amended and sent once more. Raises nothing."""

@@ -1,0 +1,287 @@
+"""The workers' side of the queue: a call becomes a packet, the packet is kept on disk where there is a spool, sent, and given its fate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from payi_otel.delivery import stats
+from payi_otel.delivery._backlog import Backlog
+from payi_otel.delivery._item import Item, RetrySettings, Task
+from payi_otel.delivery._keeper import Keeper
+from payi_otel.delivery._report import Reporter
+from payi_otel.delivery._workers import Workers
+from payi_otel.delivery.outcome import BatchingSink, EncodedPacket, EncodingSink, Fate, Fault, Outcome, Sink
+from payi_otel.delivery.spool import Spool
+from payi_otel.packets.model import IngestPacket
+from payi_otel.payload import Payload
+
+_MAX_SENDERS: Final = 8
+_MAX_INLINE_SENDERS: Final = 32
+"""Where calls wait for their packet, a worker asleep between two inline retries must not hold up the other calls."""
+
+Convert = Callable[[ReadableSpan | None, Payload | None], IngestPacket | None]
+"""Makes the packet of a call; None: the call is not billable. Runs in a worker."""
+
+
+class Courier:
+    """What the workers do, one turn at a time. The lock is held around every use of the backlog, never while a packet is made or sent."""
+
+    def __init__(
+        self, sink: Sink, *, convert: Convert, retry: RetrySettings, inline: bool, reporter: Reporter, spool: Spool | None = None
+    ) -> None:
+        """Starts nothing; see `DeliveryQueue`."""
+        self._sink = sink
+        self._encoding = sink if isinstance(sink, EncodingSink) else None
+        self._in_batches = sink if isinstance(sink, BatchingSink) else None
+        self._convert = convert
+        self._retry = retry
+        self._inline = inline
+        self._reporter = reporter
+        self.keeper = Keeper(spool, sink, retry) if spool is not None and isinstance(sink, EncodingSink) else None
+        senders = _MAX_INLINE_SENDERS if inline else _MAX_SENDERS
+        self._max_senders = senders
+        # With a spool, one worker is always free to put on disk what comes in while the others wait for answers.
+        self.workers = Workers(self, senders + (self.keeper is not None))
+        self.is_warm = False
+        self.reset()
+
+    def reset(self) -> None:
+        """A new, empty backlog, and no threads: the state of a new object and of a forked child."""
+        self.lock = threading.Lock()
+        self.warming = threading.Lock()
+        """Held while the first packet is made."""
+        self.stopping = threading.Event()
+        self.late: list[None] = []
+        """One for each submission after shutdown: appending needs no lock."""
+        self._busy = 0
+        self._slimmed = 0
+        self.workers.reset()
+        self.backlog = Backlog(
+            self._retry,
+            self.workers.call,
+            slim=self._encoding.slim if self._encoding is not None else None,
+            max_senders=self._max_senders,
+            makes_ahead=self.keeper is not None or (self._in_batches is not None and not self._inline),
+            is_inline=self._inline,
+            batching=(lambda: sink.batching) if (sink := self._in_batches) is not None else lambda: None,
+        )
+
+    def turn(self) -> None:
+        """Works on at most one task. Called by the workers."""
+        if self.keeper is not None and not self.stopping.is_set():
+            self.keeper.keep(self.backlog, self.lock)
+        with self.lock:
+            task = self.backlog.take(time.monotonic())
+            self._busy += task is not None
+            is_last = task is not None and self._busy >= self.workers.count
+        if task is None:
+            return
+        if is_last:
+            self.workers.add(wait=True)  # one that listens while this one sends
+        was_taken = False
+        try:
+            placed = task if task.items[0].is_made else self._make(task)
+            if placed is not None:
+                task = placed
+                was_taken = self._deliver(task)
+        except BaseException:
+            with self.lock:
+                for item in task.items:
+                    self.backlog.expel(item, stats.INTERNAL_ERROR)
+            for item in task.items:
+                self.settle(item, Outcome(Fate.DEAD, stats.INTERNAL_ERROR))
+            raise
+        finally:
+            with self.lock:
+                self._busy -= 1
+                self.backlog.end(task, was_taken=was_taken)
+
+    def rest_s(self) -> float | None:
+        """How long there is nothing to do; None: until something is submitted. Called by the workers."""
+        with self.lock:
+            rest_s = self.backlog.rest_s(time.monotonic())
+            if self.keeper is None or self.backlog.is_finished:
+                return rest_s
+            keeping_s = self.keeper.rest_s(self.backlog)
+        return keeping_s if rest_s is None else min(rest_s, keeping_s)
+
+    # from call to packet
+
+    def _make(self, task: Task) -> Task | None:
+        """The task to send the packet at once; None where it waits, or there is none."""
+        (item,) = task.items
+        if not self.make_packet(item):
+            return None
+        if self.keeper is not None:
+            self.keeper.write([item])
+        with self.lock:
+            placed, dropped = self.backlog.place(task, time.monotonic())
+        self._report_full(dropped)
+        return placed
+
+    def make_packet(self, item: Item) -> bool:
+        """Span and payload to a packet that can wait; False when there is none."""
+        try:
+            if isinstance(item.payload, Payload) and item.payload.parts is not None:
+                self._split(item, [Item(None, part, None) for part in item.payload.parts()])
+                return False
+            packet = self._to_held(item)
+            if packet is not None:
+                item.hold(packet)
+                return True
+        except Exception as fault:
+            with self.lock:
+                self.backlog.drop(item, stats.CONVERSION_FAILED)
+            self._reporter.not_made(fault)
+            self.settle(item, Outcome(Fate.DEAD, stats.CONVERSION_FAILED))
+            return False
+        with self.lock:
+            self.backlog.forget(item)
+        self.settle(item, None)
+        return False
+
+    def _split(self, item: Item, parts: list[Item]) -> None:
+        with self.lock:
+            if item.is_open:
+                self.backlog.split(item, parts)
+            else:  # given up at shutdown meanwhile, and counted as one
+                self.late.extend([None] * (len(parts) - 1))
+        self.settle(item, None)
+        self.workers.call(len(parts))
+
+    def _to_held(self, item: Item) -> IngestPacket | EncodedPacket | None:
+        if self.is_warm:
+            return self._convert_and_encode(item)
+        with self.warming:
+            try:
+                return self._convert_and_encode(item)
+            finally:
+                self.is_warm = True
+
+    def _convert_and_encode(self, item: Item) -> IngestPacket | EncodedPacket | None:
+        packet = self._convert(item.span, item.payload)
+        return packet if packet is None or self._encoding is None else self._encoding.encode(packet)
+
+    # from packet to fate
+
+    def _deliver(self, task: Task) -> bool:
+        """True when the destination took something."""
+        items = [item for item in task.items if item.held is not None or self._load(item)]
+        if not items:
+            return False
+        if not task.is_batch:
+            return self._conclude(items[0], self._attempt(items[0]))
+        outcomes = self._send_together(items)
+        if isinstance(outcomes, Outcome):
+            for position, item in enumerate(items):
+                if outcomes.fault is Fault.PACKET:  # which of them it was shows in smaller and smaller company
+                    item.batch_limit = max(1, len(items) // 2)
+                self._conclude(item, outcomes, is_suspect=position == 0, is_alone=len(items) == 1)
+            return False
+        taken = [self._conclude(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+        return any(taken)
+
+    def _load(self, item: Item) -> bool:
+        """Back from disk."""
+        if self.keeper is not None and self.keeper.load(item):
+            return True
+        with self.lock:
+            self.backlog.drop(item, stats.SPOOL_UNREADABLE)
+        self._reporter.unreadable(self.keeper.directory if self.keeper is not None else "")
+        self.settle(item, Outcome(Fate.DEAD, stats.SPOOL_UNREADABLE))
+        return False
+
+    def _attempt(self, item: Item) -> Outcome:
+        """One attempt, and for a new packet its inline retries."""
+        outcome = self._send(item)
+        delay_s = self._retry.inline_retry_initial_delay
+        for _ in range(0 if item.was_queued else self._retry.max_inline_retries):
+            is_too_soon = outcome.retry_after_s is not None and outcome.retry_after_s > delay_s
+            if not outcome.retries or is_too_soon or self.stopping.wait(delay_s):
+                break
+            outcome = self._send(item)
+            delay_s *= 2
+        return outcome
+
+    def _send(self, item: Item) -> Outcome:
+        with self.lock:
+            self.backlog.begin_attempt(item)
+        try:
+            outcome = self._send_held(item.held)
+        except Exception as fault:
+            outcome = _unexpected(fault)
+        with self.lock:
+            self.backlog.end_attempt(item, outcome)
+        return outcome
+
+    def _send_held(self, held: IngestPacket | EncodedPacket | None) -> Outcome:
+        if isinstance(held, IngestPacket):
+            return self._sink.deliver(held)
+        if held is None or self._encoding is None:
+            raise TypeError("a packet was sent before it was made")
+        return self._encoding.send(held)
+
+    def _send_together(self, items: Sequence[Item]) -> list[Outcome] | Outcome:
+        with self.lock:
+            for item in items:
+                self.backlog.begin_attempt(item)
+        try:
+            batch = [item.held for item in items if isinstance(item.held, EncodedPacket)]
+            if self._in_batches is None:
+                raise TypeError("packets were put together for a sink that takes single ones")
+            outcomes = self._in_batches.send_batch(batch)
+        except Exception as fault:
+            outcomes = _unexpected(fault)
+        each = [outcomes] * len(items) if isinstance(outcomes, Outcome) else outcomes
+        with self.lock:
+            for item, outcome in zip(items, each, strict=True):
+                self.backlog.end_attempt(item, outcome)
+        return outcomes
+
+    def _conclude(self, item: Item, outcome: Outcome, *, is_suspect: bool = True, is_alone: bool = True) -> bool:
+        """Gives the packet its fate, or a place in the retry queue; True when the destination took it."""
+        came_back, dropped = False, []
+        with self.lock:
+            if not item.is_open:
+                return False  # given up at shutdown while this attempt was under way
+            if outcome.retries and is_alone and self.backlog.is_poison(item, outcome):
+                outcome = Outcome(Fate.DEAD, stats.POISON, f"{outcome.code} every time", status=outcome.status)
+            is_lost = outcome.retries and not self._retry.queue_enabled
+            if outcome.fate is Fate.DELIVERED:
+                came_back = self.backlog.deliver(item, duplicate=outcome.code == "duplicate")
+            elif outcome.fate is Fate.DEAD:
+                came_back = self.backlog.bury(item, outcome.code, is_answer=outcome.code != stats.POISON)
+            elif is_lost:
+                self.backlog.drop(item, stats.QUEUE_DISABLED)
+            else:
+                dropped = self.backlog.retry_later(item, outcome, time.monotonic(), is_suspect=is_suspect)
+            waiting = self.backlog.waiting_count
+        self.settle(item, outcome)
+        self._reporter.attempt(outcome, item.response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
+        self._report_full(dropped)
+        return outcome.fate is Fate.DELIVERED
+
+    def _report_full(self, dropped: list[Item]) -> None:
+        slimmed = self.backlog.counters.bodies_dropped
+        if slimmed > self._slimmed:
+            self._slimmed = slimmed
+            self._reporter.bodies_dropped(slimmed, self._retry.queue_max_bytes)
+        for item in dropped:
+            self._reporter.queue_full(item.response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
+
+    def settle(self, item: Item, outcome: Outcome | None) -> None:
+        """Wakes who waits for it; a packet that has its fate need not be kept on disk."""
+        if item.ticket is not None:
+            item.ticket.settle(outcome)
+        if self.keeper is not None and item.record is not None and not item.is_open:
+            self.keeper.spool.finish(item.record)
+
+
+def _unexpected(fault: Exception) -> Outcome:
+    """A sink must not raise; what it had sent by then, nobody knows."""
+    return Outcome(Fate.RETRY, "unexpected", type(fault).__name__, ambiguous=True, fault=Fault.PACKET)

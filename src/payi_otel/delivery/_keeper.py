@@ -1,0 +1,117 @@
+"""Between the queue and its spool: packets to records and back, what a worker does for it between two tasks, and the last look at exit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from payi_otel.delivery._backlog import Backlog
+from payi_otel.delivery._item import Item, RetrySettings
+from payi_otel.delivery._record import from_record, to_record
+from payi_otel.delivery.outcome import EncodedPacket, EncodingSink
+from payi_otel.delivery.spool import SEGMENT_BYTES, Spool
+
+_MAX_ADOPTED: Final = 1_000
+"""While so many packets of other processes are open, no more are taken over: whoever has time may have them."""
+_MAX_MAKING_S: Final = 1.0
+"""At exit, calls that no worker came to are made packets of for so long at most."""
+
+
+class Keeper:
+    """Keeps packets on disk."""
+
+    def __init__(self, spool: Spool, sink: EncodingSink, retry: RetrySettings) -> None:
+        self.spool = spool
+        self._sink = sink
+        self._with_content = retry.spool_content
+        self._adopting = threading.Lock()
+
+    @property
+    def directory(self) -> str:
+        """Where they are."""
+        return self.spool.directory
+
+    def write(self, items: Iterable[Item]) -> None:
+        """Puts packets on disk, where that can be done now."""
+        chosen, contents, size = list[Item](), list[bytes](), 0
+        for item in items:
+            content = self._to_content(item)
+            if content is None:
+                continue
+            if size + len(content) > SEGMENT_BYTES and contents:
+                self._write(chosen, contents)
+                chosen, contents, size = [], [], 0
+            chosen.append(item)
+            contents.append(content)
+            size += len(content)
+        if contents:
+            self._write(chosen, contents)
+
+    def load(self, item: Item) -> bool:
+        """Back into memory."""
+        content = self.spool.read(item.record) if item.record is not None else None
+        packet = from_record(content) if content is not None else None
+        if packet is not None:
+            item.hold(packet)
+        return packet is not None
+
+    def keep(self, backlog: Backlog, lock: threading.Lock) -> None:
+        """What is due: forcing to disk what was written, and looking for packets of processes that are gone."""
+        if self.spool.sync_in_s() == 0.0:
+            self.spool.sync()
+        if self.spool.adopt_in_s() == 0.0 and backlog.adopted_count < _MAX_ADOPTED:
+            self.adopt(backlog, lock)
+
+    def adopt(self, backlog: Backlog, lock: threading.Lock, *, waits: bool = False) -> int:
+        """Takes over one segment of a process that is gone; how many packets it held. Where another thread does, it waits or not."""
+        if not self._adopting.acquire(blocking=waits):
+            return 0
+        try:
+            records = self.spool.adopt()
+            items = []
+            for record in records:
+                item = Item(None, None, None)
+                item.record = record
+                items.append(item)
+            with lock:
+                if not backlog.is_finished:
+                    backlog.adopt(items, time.monotonic())
+            return len(items)
+        finally:
+            self._adopting.release()
+
+    def rest_s(self, backlog: Backlog) -> float:
+        """How long nothing is due."""
+        sync_s = self.spool.sync_in_s()
+        adopt_s = self.spool.adopt_in_s() if backlog.adopted_count < _MAX_ADOPTED else float("inf")
+        return adopt_s if sync_s is None else min(sync_s, adopt_s)
+
+    def save(self, backlog: Backlog, lock: threading.Lock, make: Callable[[Item], bool]) -> None:
+        """The last look: what is open and not on disk is put there."""
+        with lock:
+            unwritten = backlog.list_unwritten()
+        deadline_s = time.monotonic() + _MAX_MAKING_S
+        for item in unwritten:
+            if item.held is None and item.is_open and time.monotonic() < deadline_s:
+                make(item)
+        self.write(item for item in unwritten if item.held is not None and item.is_open)
+        with lock:
+            done = [item for item in unwritten if item.record is not None and not item.is_open]
+        for item in done:  # it was delivered meanwhile
+            if item.record is not None:
+                self.spool.finish(item.record)
+
+    def _write(self, items: list[Item], contents: list[bytes]) -> None:
+        records = self.spool.write(contents)
+        for item, record in zip(items, records or (), strict=False):
+            item.record = record
+
+    def _to_content(self, item: Item) -> bytes | None:
+        held = item.held
+        if not isinstance(held, EncodedPacket):
+            return None
+        if not self._with_content:
+            held = self._sink.slim(held, "spool") or held
+        return to_record(held)
