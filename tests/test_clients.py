@@ -153,6 +153,28 @@ def test_a_client_without_a_key_says_what_to_do(client: Any, key: str | None) ->
     assert str(caught.value) == NO_KEY
 
 
+def test_a_key_is_looked_for_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment, a function, or the client's own attribute, of ours and of the published SDK's."""
+    keys = iter(["first", "second", "third"])
+    from_function = to_target(Payi(api_key=lambda: next(keys)))
+    assert (from_function.api_key, from_function.find_key(), from_function.find_key()) == ("first", "second", "third")
+    monkeypatch.setenv("PAYI_API_KEY", "before")
+    targets = [to_target(), to_target(Payi())]
+    monkeypatch.setenv("PAYI_API_KEY", "after")
+    assert [(target.api_key, target.find_key()) for target in targets] == [("before", "after")] * 2
+    for client in (Payi(api_key="before"), published.Payi(api_key="before")):
+        target = to_target(client)
+        client.api_key = "after"
+        assert (target.api_key, target.find_key()) == ("before", "after")
+    assert "before" not in repr(from_function) + repr(targets)
+
+
+def test_a_function_that_gives_no_key_says_what_to_do() -> None:
+    """At start-up, as without one."""
+    with pytest.raises(MissingKeyError, match="no Pay-i API key"):
+        Payi(api_key=lambda: "")
+
+
 def test_no_repr_shows_a_key_or_a_header() -> None:
     """Clients and targets end up in logs."""
     payi = Payi(api_key=KEY, base_url="https://me:secret@host", default_headers={"Authorization": "secret"})

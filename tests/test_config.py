@@ -726,9 +726,8 @@ def test_settings_without_effect_are_those_the_user_changed() -> None:
         "proxy": True,
         "enforce_limits": False,
         "aws_config": {"add_streaming_xproxy_result": True},
-        "ingest_bulk": True,
     }
-    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result", "ingest_bulk")
+    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result")
     assert settings_without_effect(load()) == ()
 
 

@@ -222,7 +222,7 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
 
     from payi_otel.exporters.http import HttpSink
 
-    return HttpSink(to_target(payi))
+    return HttpSink(to_target(payi), bulk=settings.ingest_bulk)
 
 
 def _default_scope(settings: Settings, caller: str) -> Scope:

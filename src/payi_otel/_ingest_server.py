@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 API_KEY: Final = "test-key"
-_PATHS: Final = {"/api/v1/ingest": False, "/api/v1/ingest/bulk": True}
+_UPSERT: Final = "/api/v1/ingest/bulk-upsert"
+_PATHS: Final = {"/api/v1/ingest": False, "/api/v1/ingest/bulk": True, _UPSERT: True}
 _DRIP_S: Final = 0.1
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing resets the connection."""
@@ -59,16 +60,19 @@ class IngestServer:
         requests: Every request, in order of arrival: `path`, `query`, `headers` (lower-case names), `body` (JSON, or bytes).
         packets: What was taken, one a packet, of the same form; a bulk's items one by one.
         duplicates: What was taken before under the same `provider_response_id`; answered with `duplicate_request`.
-        bulk_enabled: False: bulk is answered with 404, as for an account that does not have it.
+        billed_twice: What came by plain bulk, which recognises nothing, and had been taken before under the same id.
+        bulk_enabled: False: bulk of both kinds is answered with 404, as for an account that does not have it.
+        upsert_enabled: False: `bulk-upsert` is.
     """
 
-    def __init__(self, *, api_key: str = API_KEY, bulk_enabled: bool = True) -> None:
+    def __init__(self, *, api_key: str = API_KEY, bulk_enabled: bool = True, upsert_enabled: bool = True) -> None:
         """Listens on a free port of 127.0.0.1."""
         self.api_key = api_key
-        self.bulk_enabled = bulk_enabled
+        self.bulk_enabled, self.upsert_enabled = bulk_enabled, upsert_enabled
         self.requests: list[dict[str, Any]] = []
         self.packets: list[dict[str, Any]] = []
         self.duplicates: list[dict[str, Any]] = []
+        self.billed_twice: list[dict[str, Any]] = []
         self._ids: set[str | None] = set()
         self._script: list[Answer] = []
         self._decide: Decide | None = None
@@ -136,7 +140,8 @@ class IngestServer:
     def judge(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Pay-i's own answer; keeps the packets that it takes."""
         is_bulk = _PATHS.get(request["path"])
-        if is_bulk is None or (is_bulk and not self.bulk_enabled):
+        has_bulk = self.bulk_enabled and (self.upsert_enabled or request["path"] != _UPSERT)
+        if is_bulk is None or (is_bulk and not has_bulk):
             return 404, to_error(404, "http_404")
         if request["headers"].get(rules.KEY_HEADER) != self.api_key:
             return 401, to_error(401, "invalid_api_key")
@@ -168,7 +173,8 @@ class IngestServer:
             if problem is not None:
                 errors.append({"item_index": index, "xproxy_result": to_error(400, *problem)})
             else:
-                self._keep(request, item)
+                if not self._keep(request, item) and request["path"] != _UPSERT:
+                    self.billed_twice.append(item)
         total = len(request["body"])
         return 400 if errors else 200, {
             "request_id": f"request-{len(self.requests)}",

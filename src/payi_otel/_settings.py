@@ -178,7 +178,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trust_inbound_baggage: Annotated[bool, Rule(v.BOOL, "Take scope fields from the baggage of requests that come in.")] = False
     enforce_limits: Annotated[bool, Rule(v.BOOL, "Refuse calls of a limit that Pay-i has blocked.")] = False
     ingest_bulk: Annotated[
-        Literal["auto"] | bool, Rule(v.choice("auto", True, False), "Send many packets in one request; `auto` tries once.")
+        Literal["auto"] | bool,
+        Rule(v.choice("auto", True, False), "Send packets together; `auto`: where there are many and the account takes it."),
     ] = "auto"
     instruments: frozenset[str] | None = None
     """The categories to instrument, None for all. An argument of `payi_instrument`, not a setting."""
@@ -205,6 +206,5 @@ NOT_YET: Final = (
     "proxy",
     "enforce_limits",
     "aws_config.add_streaming_xproxy_result",
-    "ingest_bulk",
 )
 """Accepted and checked today; they take effect in a later version."""

@@ -3,6 +3,7 @@ into the one `IngestTarget` that the HTTP sink works with."""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import os
@@ -58,6 +59,8 @@ class IngestTarget:
     api_key: str = field(repr=False)
     make_client: Callable[[], httpx.Client] = field(repr=False, compare=False)
     """Gives a new client at every call where `owns_client`, else the user's own one."""
+    find_key: Callable[[], object] = field(repr=False, compare=False)
+    """Looks for the key where it came from; asked when Pay-i refuses the one there is, for it may have been replaced."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """The user's own default headers; the API key's is not among them."""
     timeout_s: float | None = DEFAULT_TIMEOUT_S
@@ -74,17 +77,18 @@ class _Client:
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
         base_url: str | httpx.URL | None = None,
         timeout: float | httpx.Timeout | None = DEFAULT_TIMEOUT_S,
         max_retries: int = DEFAULT_MAX_RETRIES,
         default_headers: Mapping[str, str] | None = None,
         http_client: Any = None,
     ) -> None:
-        key = api_key or os.environ.get(API_KEY_VARIABLE)
+        self._find_key = api_key if callable(api_key) else None if api_key else _find_key_in_environment
+        key = self._find_key() if self._find_key is not None else api_key
         if not key:
             raise MissingKeyError([_NO_KEY])
-        self.api_key: str = key
+        self.api_key: str = str(key)
         self.base_url = str(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.timeout = timeout
         self.max_retries = max_retries
@@ -99,7 +103,8 @@ class Payi(_Client):
     """Says where packets go and with which key.
 
     Args:
-        api_key: The Pay-i key; else the environment's `PAYI_API_KEY`.
+        api_key: The Pay-i key, or a function that gives it; else the environment's `PAYI_API_KEY`. It is looked for again when Pay-i
+            refuses it.
         base_url: Where Pay-i is; else `PAYI_BASE_URL`, else https://api.pay-i.com.
         timeout: Seconds for one request, or an `httpx.Timeout`; None waits for ever.
         max_retries: Retries of one request.
@@ -161,6 +166,7 @@ def to_target(payi: object = None, environ: Mapping[str, str] = os.environ) -> I
     timeouts = _read_timeouts(client.timeout, published, http_client, problems)
     return _to_target(
         key=client.api_key,
+        find_key=functools.partial(_find_key, client),
         base_url=("base_url", str(client.base_url)),
         headers=getattr(client, "_custom_headers", {}) if published else client.default_headers,
         timeouts=timeouts,
@@ -177,6 +183,7 @@ def _from_environment(environ: Mapping[str, str]) -> IngestTarget:
         raise MissingKeyError([_NO_KEY])
     return _to_target(
         key=key,
+        find_key=functools.partial(environ.get, API_KEY_VARIABLE),
         base_url=(BASE_URL_VARIABLE, environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL),
         headers=_read_custom_headers(environ),
         timeouts=(DEFAULT_TIMEOUT_S, DEFAULT_CONNECT_TIMEOUT_S),
@@ -190,6 +197,7 @@ def _from_environment(environ: Mapping[str, str]) -> IngestTarget:
 def _to_target(
     *,
     key: object,
+    find_key: Callable[[], object],
     base_url: tuple[str, str],
     headers: Mapping[str, Any],
     timeouts: tuple[float | None, float | None],
@@ -199,7 +207,7 @@ def _to_target(
     problems: list[str],
 ) -> IngestTarget:
     """Checks all parts, says every problem at once, and puts them together."""
-    if not (isinstance(key, str) and _KEY.fullmatch(key)):
+    if not is_key(key):
         problems.append("api_key: the key given (not shown) is not allowed, must be visible ASCII characters without spaces")
     _check_base_url(*base_url, environ, problems)
     kept = _check_headers(headers, problems)
@@ -209,6 +217,7 @@ def _to_target(
     return IngestTarget(
         base_url=base_url[1].rstrip("/"),
         api_key=str(key),
+        find_key=find_key,
         headers=MappingProxyType(kept),
         timeout_s=timeouts[0],
         connect_timeout_s=timeouts[1],
@@ -216,6 +225,20 @@ def _to_target(
         make_client=_client_maker(http_client, timeouts),
         owns_client=not _is_sync_httpx(http_client),
     )
+
+
+def is_key(key: object) -> bool:
+    """Whether this can be an API key."""
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None
+
+
+def _find_key_in_environment() -> str | None:
+    return os.environ.get(API_KEY_VARIABLE)
+
+
+def _find_key(client: Any) -> object:
+    find_key = getattr(client, "_find_key", None)
+    return find_key() if isinstance(client, _Client) and find_key is not None else client.api_key
 
 
 def _choose(payi: object) -> Any:

@@ -44,6 +44,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = 5.0
     connect_timeout_s: float | None = 2.0
+    find_key: Callable[[], object] = lambda: None
     make_client: Callable[[], httpx.Client] = httpx.Client
     owns_client: bool = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from typing import Any
 
 import pytest
 from delivery_fakes import DEAD, DELIVERED, DOWN, FAILED, Retry, Target, make_packet, running, submit
@@ -68,7 +69,8 @@ def test_the_law_holds_at_every_instant(seed: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_both_sides_agree_after_random_faults(seed: int) -> None:
+@pytest.mark.parametrize(("bulk", "count"), [(False, 300), ("auto", 3000)])
+def test_both_sides_agree_after_random_faults(seed: int, bulk: Any, count: int) -> None:
     """Over real HTTP: what the queue counts as delivered, the server has, once."""
     chance = random.Random(seed)
     lock = threading.Lock()
@@ -90,12 +92,13 @@ def test_both_sides_agree_after_random_faults(seed: int) -> None:
 
     with IngestServer() as server:
         server.decide(decide)
-        with running(HttpSink(Target(server.url)), Retry(queue_interval=0.005), exit_timeout_s=10.0) as queue:
-            submit(queue, *(make_packet(number, user_id=chance.choice(["bob", "José"])) for number in range(300)))
+        with running(HttpSink(Target(server.url), bulk=bulk), Retry(queue_interval=0.005), exit_timeout_s=10.0) as queue:
+            submit(queue, *(make_packet(number, user_id=chance.choice(["bob", "José"])) for number in range(count)))
             assert queue.flush(30)
             stats = queue.stats()
-        assert (stats.created, stats.delivered) == (300, 300)
-        assert sorted(packet["body"]["provider_response_id"] for packet in server.packets) == sorted(f"chatcmpl-{n}" for n in range(300))
+        assert (stats.created, stats.delivered) == (count, count)
+        assert sorted(packet["body"]["provider_response_id"] for packet in server.packets) == sorted(f"chatcmpl-{n}" for n in range(count))
         assert len(server.duplicates) <= stats.duplicates_possible
         assert stats.duplicates_possible > 0
-        assert stats.attempts == 300 + stats.retries
+        assert server.billed_twice == []
+        assert stats.attempts == count + stats.retries

@@ -19,7 +19,7 @@ import pytest
 from delivery_fakes import Target, make_packet
 
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
-from payi_otel.exporters import _answers
+from payi_otel.exporters import _answers, _wire
 from payi_otel.exporters.http import HttpSink
 from payi_otel.testing import API_KEY, Answer, IngestServer
 
@@ -122,7 +122,7 @@ class TestWire:
         packet = make_packet(1, FULL_BODY, **{**FULL_SCOPE, "user_id": value})
         assert sink.deliver(packet) == Outcome(Fate.DELIVERED, status=200)
         (received,) = server.packets
-        assert received["path"] == "/api/v1/ingest/bulk"
+        assert received["path"] == "/api/v1/ingest/bulk-upsert"
         assert received["body"] == packet.to_bulk_item()
         assert {name for name in received["headers"] if name.startswith("xproxy-")} == {"xproxy-api-key"}
 
@@ -147,7 +147,13 @@ class TestWire:
                 packet = make_packet(number, user_id="José", limit_ids=("a,b", "c"), account_name="plain 100%")
                 assert sink.deliver(packet).fate is Fate.DELIVERED
             sink.close()
-            assert [request["path"].rpartition("/")[2] for request in server.requests] == ["bulk", "ingest", "ingest", "ingest"]
+            assert [request["path"].rpartition("/")[2] for request in server.requests] == [
+                "bulk-upsert",
+                "bulk",
+                "ingest",
+                "ingest",
+                "ingest",
+            ]
             headers = server.packets[0]["headers"]
             assert headers["xproxy-user-id"] == "Jos%C3%A9"
             assert headers["xproxy-limit-ids"] == "a%2Cb,c"
@@ -168,7 +174,7 @@ class TestWire:
         """Its limit may be lower than we think."""
         server.script(Answer(431))
         assert sink.deliver(make_packet(user_id="bob")).fate is Fate.DELIVERED
-        assert server.packets[0]["path"] == "/api/v1/ingest/bulk"
+        assert server.packets[0]["path"] == "/api/v1/ingest/bulk-upsert"
 
     def test_the_users_own_headers_are_sent_but_replace_none_of_ours(self, server: IngestServer) -> None:
         """Names are compared without case, so that none goes out twice."""
@@ -349,7 +355,7 @@ def test_a_reported_duplicate_is_a_delivery(server: IngestServer, sink: HttpSink
         ),
         (
             {"ingest_count": 0, "errors": [{"xproxy_result": {"statusCode": 503}}]},
-            Outcome(RETRY, "http_503", status=503),
+            Outcome(RETRY, "http_503", status=503, fault=Fault.PACKET),
         ),
         (
             {"ingest_count": 0, "errors": [{"xproxy_result": {"statusCode": 409}}]},
@@ -625,3 +631,45 @@ def make_certificate(path: Any) -> None:
         pytest.skip("there is no openssl command")
     with path.open("ab") as both, open(str(path) + ".crt", "rb") as certificate:
         both.write(certificate.read())
+
+
+class TestKey:
+    """A key that is refused may have been replaced where it came from."""
+
+    @pytest.mark.parametrize("status", [401, 403])
+    @pytest.mark.parametrize("together", [False, True])
+    def test_the_new_one_is_used_at_once(self, server: IngestServer, status: int, together: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """Nothing waits for it, nobody is told twice, and neither key is in the log."""
+        caplog.set_level(logging.DEBUG)
+        server.decide(lambda request: Answer(status) if request["headers"]["xproxy-api-key"] != API_KEY else None)
+        sink = HttpSink(Target(server.url, api_key="old-key", find_key=lambda: API_KEY))
+        batch = [_wire.encode(make_packet(number)) for number in range(3)]
+        outcomes = sink.send_batch(batch) if together else [sink.send(packet) for packet in batch]
+        assert [outcome.fate for outcome in outcomes] == [Fate.DELIVERED] * 3  # type: ignore[union-attr]
+        assert len(server.requests) == (2 if together else 4)
+        lines = [record.getMessage() for record in caplog.records if record.name.startswith("payi")]
+        assert lines == ["the API key was refused and has been replaced meanwhile: the new one is used"]
+        assert "old-key" not in caplog.text
+        assert API_KEY not in caplog.text
+        sink.close()
+
+    @pytest.mark.parametrize("found", ["old-key", None, "", "with\nbreak", 7])
+    def test_what_is_no_new_key_changes_nothing(self, server: IngestServer, found: object) -> None:
+        """One request, and everything waits."""
+        server.decide(lambda request: Answer(401))
+        sink = HttpSink(Target(server.url, api_key="old-key", find_key=lambda: found))
+        assert sink.deliver(make_packet()).code == "http_401"
+        assert len(server.requests) == 1
+        sink.close()
+
+    def test_a_function_that_fails_is_said(self, server: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+        """By its exception's type, whose text may hold a secret."""
+
+        def find_key() -> str:
+            raise RuntimeError("secret")
+
+        server.decide(lambda request: Answer(401))
+        sink = HttpSink(Target(server.url, find_key=find_key))
+        assert sink.deliver(make_packet()).code == "http_401"
+        assert [record.getMessage() for record in caplog.records] == ["the function that gives the API key failed (RuntimeError)"]
+        sink.close()

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"payi-otel replay: {error}", file=sys.stderr)
         return WRONG_USAGE
     queue = DeliveryQueue(
-        HttpSink(target),
+        HttpSink(target, bulk=settings.ingest_bulk),
         convert=lambda span, payload: None,
         retry=settings.ingest_retry,
         connection_error_logging_window_s=settings.connection_error_logging_window,

@@ -120,7 +120,7 @@ class Backlog:
         self._prefers_sending = not self._prefers_sending
         can_send = self._can_send()
         can_make = self._can_make(can_send)
-        task = self._take_sendable() if can_send and (self._prefers_sending or not can_make) else None
+        task = self._take_sendable(can_make) if can_send and (self._prefers_sending or not can_make) else None
         if task is None and can_make:
             self.counters.taken += 1
             task = Task([self.inbox.popleft()], sends=not (self._makes_ahead or (self.is_down and self._parks)))
@@ -161,13 +161,15 @@ class Backlog:
         waits = self._parks if self.is_down else self._makes_ahead and self._staged.has_room
         return bool(self.inbox) and (can_send or waits)
 
-    def _take_sendable(self) -> Task | None:
+    def _take_sendable(self, can_make: bool) -> Task | None:
+        batching = self._batching()
+        # While there is more to be made, packets that have just been made wait for company.
+        staged = 0 if batching is not None and can_make and len(self._staged) < batching.max_items else len(self._staged)
         self._prefers_ready = not self._prefers_ready
-        is_ready = self._retry.ready_count > 0 and (self._prefers_ready or not self._staged)
-        line, count = (self._retry, self._retry.ready_count) if is_ready else (self._staged, len(self._staged))
+        is_ready = self._retry.ready_count > 0 and (self._prefers_ready or not staged)
+        line, count = (self._retry, self._retry.ready_count) if is_ready else (self._staged, staged)
         if not count:
             return None
-        batching = self._batching()
         if batching is not None and (count < batching.least or self._batches >= _MAX_BATCHES):
             batching = None
         return take_together(line, batching)
@@ -290,8 +292,7 @@ class Backlog:
                 self._suspect(item, outcome, now, was_probe=was_probe)
             return self._enqueue(item, now, at_head=False)
         if item.generation != self._destination.generation and not self.is_down:
-            # This attempt began before the destination came back; it says nothing about now.
-            self._retry.push(item, is_ready=True)
+            self._retry.push(item, is_ready=True)  # the attempt began before the destination came back, and says nothing about now
             self._wake(1)
             return self._make_room()
         self._mark_down(now, outcome, is_probe=was_probe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -212,7 +213,7 @@ class Courier:
         with self.lock:
             self.backlog.begin_attempt(item)
         try:
-            outcome = self._send_held(item.held)
+            outcome = self._send_held(_to_sent(item))
         except Exception as fault:
             outcome = _unexpected(fault)
         with self.lock:
@@ -231,7 +232,7 @@ class Courier:
             for item in items:
                 self.backlog.begin_attempt(item)
         try:
-            batch = [item.held for item in items if isinstance(item.held, EncodedPacket)]
+            batch = [held for item in items if isinstance(held := _to_sent(item), EncodedPacket)]
             if self._in_batches is None:
                 raise TypeError("packets were put together for a sink that takes single ones")
             outcomes = self._in_batches.send_batch(batch)
@@ -280,6 +281,10 @@ class Courier:
             item.ticket.settle(outcome)
         if self.keeper is not None and item.record is not None and not item.is_open:
             self.keeper.spool.finish(item.record)
+
+
+def _to_sent(item: Item) -> IngestPacket | EncodedPacket | None:
+    return replace(item.held, is_resend=True) if item.ambiguous and isinstance(item.held, EncodedPacket) else item.held
 
 
 def _unexpected(fault: Exception) -> Outcome:

@@ -71,6 +71,8 @@ class EncodedPacket:
     json: bytes
     packet: IngestPacket
     """The fields beside the body; its own body holds only `provider_response_id`."""
+    is_resend: bool = False
+    """It may have been taken before: it must go in a way in which its id is recognised."""
 
 
 class Sink(Protocol):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import Any, Final
 
 import orjson
@@ -23,9 +25,38 @@ _DESTINATION: Final = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
 _PACKET: Final = frozenset({408, 425, 500})
 _AMBIGUOUS: Final = frozenset({408, 500, 502, 504})
 """The packet may have been taken before the answer was lost."""
+_PACKET_CODES: Final = frozenset(
+    {
+        "blocking_limit_not_allowed",
+        "category_not_found",
+        "category_resource_not_found",
+        "duplicate_limit_id",
+        "header_is_missing",
+        "invalid_ingest_event_timestamp",
+        "invalid_json",
+        "invalid_limit_id",
+        "invalid_limit_ids",
+        "invalid_use_case_name",
+        "invalid_user_id",
+        "limit_reached",
+        "required_field_missing",
+        "use_case_not_found",
+    }
+)
+"""These are about the packet, whatever status they come with: a 404 of theirs does not mean a wrong address."""
 _KEY_CODES: Final = frozenset({"invalid_api_key"})
 """These are not the packet's fault, whatever status they come with."""
 _SERVER_CODES: Final = frozenset({"unexpected_error"})
+
+
+class Refused(Enum):
+    """Why packets that went together have to go in another way."""
+
+    NOT_ENABLED = "not enabled"
+    """The account does not have this endpoint; or key or address are wrong."""
+    TOO_LARGE = "too large"
+    BY_CONTENT = "by content"
+    """Something in it is wrong, and it is not said where."""
 
 
 def to_outcome(status: int, content: bytes, *, is_bulk: bool = False, retry_after: str | None = None) -> Outcome:
@@ -39,7 +70,8 @@ def to_outcome(status: int, content: bytes, *, is_bulk: bool = False, retry_afte
     """
     body = _to_object(content)
     if is_bulk and status in (200, 201, 400) and "ingest_count" in body:
-        return _to_bulk_outcome(status, body)
+        outcomes = _to_item_outcomes(body, 1)
+        return outcomes[0] if outcomes else unverified(status)
     if 200 <= status < 300:
         return unverified(status) if is_bulk else _to_success(status, body)
     return _to_failure(status, body, to_retry_after_s(retry_after))
@@ -78,17 +110,62 @@ def _to_success(status: int, body: Mapping[str, Any]) -> Outcome:
     return Outcome(Fate.DELIVERED, code, result=result or None, status=status)
 
 
-def _to_bulk_outcome(status: int, body: Mapping[str, Any]) -> Outcome:
-    errors = body.get("errors")
-    if isinstance(errors, list) and errors:
-        answer = errors[0].get("xproxy_result") if isinstance(errors[0], dict) else None
-        answer = answer if isinstance(answer, dict) else {}
-        item_status = answer.get("statusCode")
-        return _to_failure(item_status if type(item_status) is int and item_status >= 300 else 400, answer, None)
-    counts = tuple(body.get(name) or 0 for name in ("ingest_count", "total_count", "error_count", "item_error_count"))
-    if status >= 400 or counts != (1, 1, 0, 0):
+def to_outcomes(status: int, content: bytes, count: int, retry_after: str | None = None) -> list[Outcome] | Outcome | Refused:
+    """Reads the answer to a bulk of several.
+
+    Args:
+        status: The HTTP status.
+        content: The whole body.
+        count: How many packets there were.
+        retry_after: The header of that name.
+
+    Returns:
+        One outcome for each packet; or one that is about none in particular; or that the packets have to go in another way.
+    """
+    body = _to_object(content)
+    if "ingest_count" in body and status in (200, 201, 400):
+        outcomes = _to_item_outcomes(body, count)
+        return outcomes or (Refused.BY_CONTENT if status == 400 else unverified(status))
+    if 200 <= status < 300:
         return unverified(status)
-    return Outcome(Fate.DELIVERED, status=status)
+    outcome = _to_failure(status, body, to_retry_after_s(retry_after))
+    if outcome.code in _KEY_CODES:
+        return outcome
+    if status in (403, 404, 405):
+        return Refused.NOT_ENABLED
+    if status == 413:
+        return Refused.TOO_LARGE
+    return Refused.BY_CONTENT if outcome.fate is Fate.DEAD and status in (400, 422) else outcome
+
+
+def _to_item_outcomes(body: Mapping[str, Any], count: int) -> list[Outcome] | None:
+    """By position; None where the answer does not account for each packet."""
+    outcomes = [Outcome(Fate.DELIVERED, status=200)] * count
+    errors = body.get("errors")
+    errors = errors if isinstance(errors, list) else []
+    if count == 1 and errors:  # whose else
+        return [_to_item_failure(errors[0].get("xproxy_result") if isinstance(errors[0], dict) else None)]
+    seen: set[int] = set()
+    for error in errors:
+        position = error.get("item_index") if isinstance(error, dict) else None
+        if type(position) is not int or not 0 <= position < count or position in seen:
+            return None
+        seen.add(position)
+        outcomes[position] = _to_item_failure(error.get("xproxy_result"))
+    is_whole = body.get("total_count") == count and body.get("ingest_count") == count - len(seen)
+    return outcomes if is_whole and max(body.get("item_error_count") or 0, body.get("error_count") or 0) == len(seen) else None
+
+
+def _to_item_failure(answer: Any) -> Outcome:
+    """What is said of one packet is about that packet."""
+    answer = answer if isinstance(answer, dict) else {}
+    status = answer.get("statusCode")
+    outcome = _to_failure(status if type(status) is int and status >= 300 else 400, answer, None)
+    if not outcome.retries:
+        return outcome
+    if outcome.needs_somebody:
+        return Outcome(Fate.DEAD, outcome.code, status=outcome.status)
+    return replace(outcome, fault=Fault.PACKET)
 
 
 def _to_failure(status: int, body: Mapping[str, Any], retry_after_s: float | None) -> Outcome:
@@ -97,6 +174,8 @@ def _to_failure(status: int, body: Mapping[str, Any], retry_after_s: float | Non
     code = code if isinstance(code, str) and _CODE.fullmatch(code) else f"http_{status}"
     if status == 409:
         return Outcome(Fate.DELIVERED, "duplicate", status=status)
+    if code in _PACKET_CODES and 400 <= status < 500:
+        return Outcome(Fate.DEAD, code, status=status)
     if code in _KEY_CODES or status in _DESTINATION or 300 <= status < 400:
         return Outcome(Fate.RETRY, code, _hint(status), retry_after_s, ambiguous=status in _AMBIGUOUS, status=status)
     if code in _SERVER_CODES or status in _PACKET:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -19,6 +19,8 @@ from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
 
 SINGLE_PATH: Final = "/api/v1/ingest"
 BULK_PATH: Final = "/api/v1/ingest/bulk"
+UPSERT_PATH: Final = "/api/v1/ingest/bulk-upsert"
+"""The same, but a packet whose `provider_response_id` is known already is updated instead of counted twice."""
 BODIES_DROPPED: Final = "payi_otel.bodies_dropped"
 """Property of a packet whose request and response were left out: because the server found it too large (`413`), or because too many
 packets were waiting (`queue_full`)."""
@@ -28,6 +30,7 @@ _MAX_VALUE_CHARS: Final = 4096
 _MAX_ALL_CHARS: Final = 8192
 _PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What a header carries unchanged: visible ASCII; a blank at an end would be cut off."""
+_IN_THE_FUTURE: Final = "invalid_ingest_event_timestamp"
 _BODIES: Final = ("provider_request_json", "provider_response_json", "provider_request_reasoning_json")
 
 
@@ -62,19 +65,27 @@ def to_escaped_single(encoded: EncodedPacket) -> Request:
     return _to_request(encoded, values)
 
 
-def to_bulk(encoded: EncodedPacket) -> Request:
-    """A bulk of one: no value stands in a header."""
-    empty = replace(encoded.packet, body={})
-    beside = to_json(empty.to_bulk_item())
+def to_bulk(batch: Sequence[EncodedPacket], path: str = BULK_PATH) -> Request:
+    """Many packets, or one: no value stands in a header."""
+    return Request(path, {}, b"[" + b",".join(map(_to_item, batch)) + b"]", is_bulk=True)
+
+
+def _to_item(encoded: EncodedPacket) -> bytes:
+    beside = to_json(replace(encoded.packet, body={}).to_bulk_item())
     joint = b"," if len(encoded.json) > 2 and len(beside) > 2 else b""
-    return Request(BULK_PATH, {}, b"[" + encoded.json[:-1] + joint + beside[1:] + b"]", is_bulk=True)
+    return encoded.json[:-1] + joint + beside[1:]
+
+
+def may_amend(outcome: Outcome) -> bool:
+    """Whether a packet that was answered so may yet be taken in another form; see `amend`."""
+    return outcome.status == 413 or outcome.code == _IN_THE_FUTURE
 
 
 def amend(encoded: EncodedPacket, outcome: Outcome, now: datetime | None = None) -> EncodedPacket | None:
     """The packet as it may yet be taken after this answer: without its bodies, or dated now; None when nothing can be done."""
     if outcome.status == 413:
         return without_bodies(encoded, "413")
-    if outcome.code == "invalid_ingest_event_timestamp":
+    if outcome.code == _IN_THE_FUTURE:
         stamp = (now or datetime.now(timezone.utc)).isoformat()
         return replace(encoded, json=to_json({**orjson.loads(encoded.json), "event_timestamp": stamp}))
     return None

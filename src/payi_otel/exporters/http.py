@@ -9,13 +9,16 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from payi_otel.clients import is_key
 from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._log import LimitedLog
-from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
+from payi_otel.delivery.outcome import Batching, EncodedPacket, Fate, Outcome
 from payi_otel.exporters import _answers, _faults, _wire
+from payi_otel.exporters._answers import Refused
+from payi_otel.exporters._bulk import NOT_ENABLED, Bulk, Mode
 from payi_otel.exporters._quiet_http import install, own_request
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import PayiHeaderNames
@@ -27,9 +30,10 @@ _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """An answer is a few kB; what goes on for ever is none."""
 _MIN_TIMEOUT_S: Final = 0.001
 """A timeout of 0 means non-blocking to a socket."""
-_NO_BULK: Final = frozenset({403, 404, 405})
-"""Answers of an account for which bulk is not enabled."""
+_KEY_REFUSED: Final = frozenset({401, 403})
 _HEADERS_TOO_LARGE: Final = frozenset({414, 431})
+_KEY_HEADER: Final = PayiHeaderNames.api_key.lower().encode()
+_KEY_WINDOW_S: Final = 60.0
 _MAX_WARNINGS: Final = 256
 _MAX_WARNING_CHARS: Final = 200
 
@@ -45,6 +49,11 @@ class Target(Protocol):
     @property
     def api_key(self) -> str:
         """Sent as `xProxy-api-key`."""
+        ...
+
+    @property
+    def find_key(self) -> Callable[[], object]:
+        """Called when the key is refused; gives the one that holds now."""
         ...
 
     @property
@@ -76,8 +85,14 @@ class Target(Protocol):
 class HttpSink:
     """Sends packets to Pay-i. Redirects are never followed: they would carry the key and the prompt to another origin."""
 
-    def __init__(self, target: Target, *, logger: logging.Logger | None = None) -> None:
-        """Opens nothing; the client is made at the first packet, in the process that sends it."""
+    def __init__(self, target: Target, *, bulk: Mode = "auto", logger: logging.Logger | None = None) -> None:
+        """Opens nothing; the client is made at the first packet, in the process that sends it.
+
+        Args:
+            target: Where packets go, and with which key.
+            bulk: The setting `ingest_bulk`.
+            logger: Where lines go; `payi.instrument.delivery` by default.
+        """
         install()
         self._target = target
         self._base_url = target.base_url.rstrip("/")
@@ -85,7 +100,7 @@ class HttpSink:
         self._headers = {**_to_bytes(target.headers), **_to_bytes(own)}
         self._log = LimitedLog(logger or logging.getLogger("payi.instrument.delivery"))
         self._warned: set[str] = set()
-        self._is_bulk_refused = False
+        self._bulk = Bulk(bulk, exchange=self._exchange_bulk, send_single=self.send, log=self._log)
         self._exit_by = math.inf
         self._left_to_parent: list[object] = []
         self._reset()
@@ -119,6 +134,22 @@ class HttpSink:
             return _faults.to_outcome(fault)
         self._warn(outcome)
         return outcome
+
+    @property
+    def batching(self) -> Batching | None:
+        """How packets may go together at present."""
+        return self._bulk.batching
+
+    def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome] | Outcome:
+        """One attempt for each; those that must not be stored go by themselves, for bulk cannot say so. Raises nothing."""
+        try:
+            private = {position for position, packet in enumerate(batch) if packet.packet.logging_disabled}
+            together = [packet for position, packet in enumerate(batch) if position not in private]
+            outcomes = iter(self._bulk.send(together) if together else ())
+            each = [self.send(packet) if position in private else next(outcomes) for position, packet in enumerate(batch)]
+        except Exception as fault:
+            return _faults.to_outcome(fault)
+        return each[0] if all(outcome is each[0] for outcome in each) and each[0].retries else each
 
     def hasten(self, deadline_s: float) -> None:
         """No request begun from now on lasts beyond this instant of `time.monotonic()`."""
@@ -160,23 +191,51 @@ class HttpSink:
         outcome = self._exchange(single) if single is not None else None
         if outcome is not None and outcome.status not in _HEADERS_TOO_LARGE:
             return outcome
-        if not self._is_bulk_refused:
-            in_bulk = self._exchange(_wire.to_bulk(encoded))
-            if in_bulk.status not in _NO_BULK:
+        refused: list[str] = []
+        for path in self._bulk.paths_for(encoded):
+            in_bulk = self._exchange(_wire.to_bulk([encoded], path))
+            if in_bulk.status not in NOT_ENABLED:
+                self._bulk.learn_refusal(refused)
                 return in_bulk
-        return outcome or self._send_escaped(encoded)
-
-    def _send_escaped(self, encoded: EncodedPacket) -> Outcome:
-        """For an account without bulk."""
-        outcome = self._exchange(_wire.to_escaped_single(encoded))
-        if outcome.status is not None and outcome.status not in _NO_BULK:  # else it is the address or the key that is refused
-            self._is_bulk_refused = True
-            text = "bulk ingest is not enabled for this account: values that cannot stand in a header are sent percent-encoded"
-            self._log.write(logging.WARNING, "bulk", math.inf, text)
+            refused.append(path)
+        outcome = outcome if outcome is not None and not refused else self._exchange(_wire.to_escaped_single(encoded))
+        if outcome.status is not None and outcome.status not in NOT_ENABLED:  # else it is the address or the key that is refused
+            self._bulk.learn_refusal(refused)
         return outcome
 
     def _exchange(self, request: _wire.Request) -> Outcome:
-        """One request and its answer, within one deadline."""
+        """One packet's request and its answer."""
+        status, content, retry_after = self._request(request)
+        if content is None:
+            return _answers.unverified(status)
+        return _answers.to_outcome(status, content, is_bulk=request.is_bulk, retry_after=retry_after)
+
+    def _exchange_bulk(self, request: _wire.Request, count: int) -> list[Outcome] | Outcome | Refused:
+        """The same for several packets."""
+        status, content, retry_after = self._request(request)
+        return _answers.unverified(status) if content is None else _answers.to_outcomes(status, content, count, retry_after)
+
+    def _request(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
+        """Status, body (None: it is no answer at all) and `Retry-After`; with a new key once more, where the key was refused."""
+        used = self._headers.get(_KEY_HEADER)
+        answer = self._request_once(request)
+        return self._request_once(request) if answer[0] in _KEY_REFUSED and self._renew_key(used) else answer
+
+    def _renew_key(self, used: bytes | None) -> bool:
+        """True when the key that was used has been replaced since."""
+        try:
+            key = self._target.find_key()
+        except Exception as fault:  # a function of the application's
+            self._log.write(logging.WARNING, "key", _KEY_WINDOW_S, "the function that gives the API key failed (%s)", type(fault).__name__)
+            return False
+        if not is_key(key) or used == str(key).encode():
+            return False
+        self._headers = {**self._headers, _KEY_HEADER: str(key).encode()}
+        self._log.write(logging.INFO, "key", 0, "the API key was refused and has been replaced meanwhile: the new one is used")
+        return True
+
+    def _request_once(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
+        """Within one deadline."""
         deadline_s = min(self._exit_by, time.monotonic() + (self._target.timeout_s or math.inf))
         client = self._get_client()
         message = client.build_request(
@@ -193,10 +252,7 @@ class HttpSink:
                 content = _read(answer, deadline_s)
             finally:
                 answer.close()
-        if content is None:
-            return _answers.unverified(answer.status_code)
-        retry_after = answer.headers.get("retry-after")
-        return _answers.to_outcome(answer.status_code, content, is_bulk=request.is_bulk, retry_after=retry_after)
+        return answer.status_code, content, answer.headers.get("retry-after")
 
     def _to_timeout(self, deadline_s: float) -> httpx.Timeout:
         import httpx

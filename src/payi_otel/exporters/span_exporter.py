@@ -115,7 +115,8 @@ def _to_http_queue(api_key: str | None, base_url: str | None, config: Config, lo
     from payi_otel.exporters.http import HttpSink
 
     settings = load_settings(config)
-    return to_queue(HttpSink(to_target(Payi(api_key=api_key, base_url=base_url))), settings, log_prompt_and_response=logs)
+    sink = HttpSink(to_target(Payi(api_key=api_key, base_url=base_url)), bulk=settings.ingest_bulk)
+    return to_queue(sink, settings, log_prompt_and_response=logs)
 
 
 def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config, logs: bool) -> DeliveryQueue:

@@ -1,0 +1,106 @@
+"""Many packets in one request: what the account takes, as far as its answers have shown, and how a refusal is narrowed down."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+from payi_otel.delivery._log import LimitedLog
+from payi_otel.delivery.outcome import Batching, EncodedPacket, Fault, Outcome
+from payi_otel.exporters import _wire
+from payi_otel.exporters._answers import Refused
+
+Mode = Literal["auto"] | bool
+"""`ingest_bulk`: whether packets go together, `auto` where there are many and the account takes it."""
+
+_LEAST: Final = 8
+"""Fewer packets go one by one: only a single ingest's answer has a result, and one by one they are under way sooner."""
+_MAX_ITEMS: Final = 100
+_MAX_BYTES: Final = 4 * 1024 * 1024
+"""Pay-i's own limits are not documented; a 413 halves the second."""
+_LEAST_BYTES: Final = 64 * 1024
+NOT_ENABLED: Final = frozenset({403, 404, 405})
+"""Answers of an account for which an endpoint is not enabled, or of a wrong key or address: a single ingest tells which."""
+
+
+class Bulk:
+    """Sends packets together. `bulk-upsert` knows a packet by its id, so that a resend may go that way; plain `bulk` does not."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        exchange: Callable[[_wire.Request, int], list[Outcome] | Outcome | Refused],
+        send_single: Callable[[EncodedPacket], Outcome],
+        log: LimitedLog,
+    ) -> None:
+        """Nothing is known yet.
+
+        Args:
+            mode: The setting.
+            exchange: Makes one request with so many packets.
+            send_single: Sends one packet by itself.
+            log: For what is learnt.
+        """
+        self._mode = mode
+        self._exchange = exchange
+        self._send_single = send_single
+        self._log = log
+        self._paths: tuple[str, ...] = () if mode is False else (_wire.UPSERT_PATH, _wire.BULK_PATH)
+        self._max_bytes = _MAX_BYTES
+
+    def paths_for(self, packet: EncodedPacket) -> tuple[str, ...]:
+        """Where it may go although its values cannot stand in headers."""
+        return tuple(path for path in self._paths if path == _wire.UPSERT_PATH or not packet.is_resend)
+
+    @property
+    def batching(self) -> Batching | None:
+        """How packets may go together at present."""
+        if not self._paths:
+            return None
+        takes_resends = self._paths[0] == _wire.UPSERT_PATH
+        return Batching(1 if self._mode is True else _LEAST, _MAX_ITEMS, self._max_bytes, takes_resends)
+
+    def learn_refusal(self, paths: Sequence[str]) -> None:
+        """The account does not have these endpoints."""
+        if set(paths) & set(self._paths):
+            self._paths = tuple(path for path in self._paths if path not in paths)
+            if not self._paths:
+                text = "bulk ingest is not enabled for this account: packets go one by one, what cannot stand in a header percent-encoded"
+                self._log.write(logging.WARNING, "bulk", math.inf, text)
+
+    def send(self, batch: Sequence[EncodedPacket]) -> list[Outcome]:
+        """One outcome for each; the same one for all where it is about none of them in particular."""
+        path = next(iter(self._paths), None)
+        if path is None or len(batch) == 1:
+            return self._send_singles(batch)
+        answer = self._exchange(_wire.to_bulk(batch, path), len(batch))
+        if isinstance(answer, Refused):
+            return self._narrow_down(batch, path, answer)
+        if isinstance(answer, Outcome):
+            return [answer] * len(batch)
+        # What may yet be taken in another form gets its second chance by itself.
+        return [self._send_single(packet) if _wire.may_amend(outcome) else outcome for packet, outcome in zip(batch, answer, strict=True)]
+
+    def _narrow_down(self, batch: Sequence[EncodedPacket], path: str, why: Refused) -> list[Outcome]:
+        if why is Refused.NOT_ENABLED:
+            outcomes = self._send_singles(batch)
+            if outcomes[0].status is not None and outcomes[0].status not in NOT_ENABLED:
+                self.learn_refusal([path])
+            return outcomes
+        if why is Refused.TOO_LARGE:
+            self._max_bytes = max(_LEAST_BYTES, sum(len(packet.json) for packet in batch) // 2)
+        middle = len(batch) // 2
+        return [*self.send(batch[:middle]), *self.send(batch[middle:])]
+
+    def _send_singles(self, batch: Sequence[EncodedPacket]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for packet in batch:
+            outcome = self._send_single(packet)
+            outcomes.append(outcome)
+            if outcome.retries and outcome.fault is Fault.DESTINATION:  # the others would fare the same, and have not been sent
+                return outcomes + [replace(outcome, ambiguous=False)] * (len(batch) - len(outcomes))
+        return outcomes
