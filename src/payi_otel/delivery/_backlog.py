@@ -89,11 +89,6 @@ class Backlog:
         return self._can_make(can_send) or (can_send and (len(self._staged) > 0 or self._retry.ready_count > 0))
 
     @property
-    def is_down(self) -> bool:
-        """True while the destination takes nothing."""
-        return self._destination.is_down
-
-    @property
     def waiting_count(self) -> int:
         """Packets in the retry queue."""
         return self._retry.count
@@ -123,7 +118,7 @@ class Backlog:
         task = self._take_sendable(can_make) if can_send and (self._prefers_sending or not can_make) else None
         if task is None and can_make:
             self.counters.taken += 1
-            task = Task([self.inbox.popleft()], sends=not (self._makes_ahead or (self.is_down and self._parks)))
+            task = Task([self.inbox.popleft()], sends=not (self._makes_ahead or (self._destination.is_down and self._parks)))
         task = task or self._take_drained(now)
         if task is not None:
             for item in task.items:
@@ -158,7 +153,7 @@ class Backlog:
 
     def _can_make(self, can_send: bool) -> bool:
         # While the destination is down, a packet is made to wait; its span takes more memory than its bytes.
-        waits = self._parks if self.is_down else self._makes_ahead and self._staged.has_room
+        waits = self._parks if self._destination.is_down else self._makes_ahead and self._staged.has_room
         return bool(self.inbox) and (can_send or waits)
 
     def _take_sendable(self, can_make: bool) -> Task | None:
@@ -193,7 +188,7 @@ class Backlog:
         (item,) = task.items
         if not item.is_open:
             return None, []
-        if self.is_down and self._parks and item.ticket is None:
+        if self._destination.is_down and self._parks and item.ticket is None:
             self._working.discard(item)
             return None, self._enqueue(item, now, at_head=False)
         if task.sends:
@@ -210,18 +205,9 @@ class Backlog:
 
     def begin_attempt(self, item: Item) -> None:
         """Counts an attempt before it is made."""
-        self.counters.attempts += 1
-        self.counters.retries += item.attempts > 0
-        self.counters.duplicates_possible += item.ambiguous
-        item.attempts += 1
+        item.begin_attempt(self.counters)
         if self._retry.count:
             self._wake(1)  # this worker may be away for long: another one has to keep the time of the next drain
-
-    def end_attempt(self, item: Item, outcome: Outcome) -> None:
-        """Counts what an attempt came to."""
-        item.ambiguous = item.ambiguous or outcome.ambiguous
-        if outcome.retries:
-            increment(self.counters.failures, outcome.code)
 
     def deliver(self, item: Item, *, duplicate: bool) -> bool:
         """The destination took the packet. True when it had been down."""
@@ -271,32 +257,44 @@ class Backlog:
             self.counters.taken += 1
             self.counters.adopted += 1
             self.adopted_count += 1
-            self._retry.push(item, is_ready=not self.is_down)
-        if self.is_down:
+            self._retry.push(item, is_ready=not self._destination.is_down)
+        if self._destination.is_down:
             self._destination.plan_drain(now)
         self._wake(self._retry.count)
 
     def is_poison(self, item: Item, outcome: Outcome) -> bool:
         """Whether this failure is the packet's last; failures of a destination that is down do not count against it."""
-        return outcome.fault is Fault.PACKET and not self.is_down and item.fail(self.counters.delivered)
+        return outcome.fault is Fault.PACKET and not self._destination.is_down and item.fail(self.counters.delivered)
 
     def retry_later(self, item: Item, outcome: Outcome, now: float, *, is_suspect: bool = True) -> list[Item]:
         """Keeps a packet for a later attempt; returns those that had to make room. Of several sent together one is the suspect."""
         if not item.is_open:
             return []
         self._working.discard(item)
-        was_probe, item.is_probe = item.is_probe, False
-        self._destination.is_probing = self._destination.is_probing and not was_probe
+        was_probe = self._release_probe(item)
         if outcome.fault is Fault.PACKET:
             if is_suspect:
                 self._suspect(item, outcome, now, was_probe=was_probe)
             return self._enqueue(item, now, at_head=False)
-        if item.generation != self._destination.generation and not self.is_down:
+        if item.generation != self._destination.generation and not self._destination.is_down:
             self._retry.push(item, is_ready=True)  # the attempt began before the destination came back, and says nothing about now
             self._wake(1)
             return self._make_room()
         self._mark_down(now, outcome, is_probe=was_probe)
         return self._enqueue(item, now, at_head=item.was_queued)
+
+    def wait(self, item: Item, now: float) -> None:
+        """Keeps a packet for a later attempt, because none could be made now."""
+        if item.is_open:
+            self._working.discard(item)
+            increment(self.counters.failures, stats.SPOOL_UNREADABLE)
+            self._release_probe(item)
+            self._enqueue(item, now, at_head=False)
+
+    def _release_probe(self, item: Item) -> bool:
+        was_probe, item.is_probe = item.is_probe, False
+        self._destination.is_probing = self._destination.is_probing and not was_probe
+        return was_probe
 
     def _suspect(self, item: Item, outcome: Outcome, now: float, *, was_probe: bool) -> None:
         was_suspect = item in self._suspects
@@ -327,7 +325,7 @@ class Backlog:
     # the destination
 
     def _mark_down(self, now: float, outcome: Outcome, *, is_probe: bool) -> None:
-        if not self.is_down:
+        if not self._destination.is_down:
             self._retry.hold_back()
             while self._staged and self._parks:
                 item = self._staged.pop()

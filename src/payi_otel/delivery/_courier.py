@@ -189,8 +189,13 @@ class Courier:
 
     def _load(self, item: Item) -> bool:
         """Back from disk."""
-        if self.keeper is not None and self.keeper.load(item):
-            return True
+        try:
+            if self.keeper is not None and self.keeper.load(item):
+                return True
+        except OSError:  # a disk that fails may come back
+            with self.lock:
+                self.backlog.wait(item, time.monotonic())
+            return False
         with self.lock:
             self.backlog.drop(item, stats.SPOOL_UNREADABLE)
         self._reporter.unreadable(self.keeper.directory if self.keeper is not None else "")
@@ -217,7 +222,7 @@ class Courier:
         except Exception as fault:
             outcome = _unexpected(fault)
         with self.lock:
-            self.backlog.end_attempt(item, outcome)
+            item.end_attempt(outcome, self.backlog.counters)
         return outcome
 
     def _send_held(self, held: IngestPacket | EncodedPacket | None) -> Outcome:
@@ -241,7 +246,7 @@ class Courier:
         each = [outcomes] * len(items) if isinstance(outcomes, Outcome) else outcomes
         with self.lock:
             for item, outcome in zip(items, each, strict=True):
-                self.backlog.end_attempt(item, outcome)
+                item.end_attempt(outcome, self.backlog.counters)
         return outcomes
 
     def _conclude(self, item: Item, outcome: Outcome, *, is_suspect: bool = True, is_alone: bool = True) -> bool:

@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from payi_otel.delivery._segment import Record
 from payi_otel.delivery._ticket import Ticket
-from payi_otel.delivery.outcome import EncodedPacket
+from payi_otel.delivery.outcome import EncodedPacket, Outcome
+from payi_otel.delivery.stats import Counters, increment
 from payi_otel.packets.model import IngestPacket
 from payi_otel.payload import Payload
 
@@ -131,6 +132,19 @@ class Item:
     def hold(self, packet: IngestPacket | EncodedPacket) -> None:
         """Keeps the packet and lets go of what it was made from."""
         self.held, self.span, self.payload = packet, None, None
+
+    def begin_attempt(self, counters: Counters) -> None:
+        """Counts an attempt before it is made."""
+        counters.attempts += 1
+        counters.retries += self.attempts > 0
+        counters.duplicates_possible += self.ambiguous
+        self.attempts += 1
+
+    def end_attempt(self, outcome: Outcome, counters: Counters) -> None:
+        """Counts what an attempt came to."""
+        self.ambiguous = self.ambiguous or outcome.ambiguous
+        if outcome.retries:
+            increment(counters.failures, outcome.code)
 
     def fail(self, delivered: int) -> bool:
         """Counts a failure of its own; True: it is poison. `delivered` are the packets delivered so far."""

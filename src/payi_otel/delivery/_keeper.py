@@ -50,7 +50,11 @@ class Keeper:
             self._write(chosen, contents)
 
     def load(self, item: Item) -> bool:
-        """Back into memory."""
+        """Back into memory; False when it is damaged.
+
+        Raises:
+            OSError: It cannot be read now.
+        """
         content = self.spool.read(item.record) if item.record is not None else None
         packet = from_record(content) if content is not None else None
         if packet is not None:

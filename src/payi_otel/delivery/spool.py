@@ -115,11 +115,12 @@ class Spool:
         return records
 
     def read(self, record: Record) -> bytes | None:
-        """A packet; None when it is damaged or gone."""
-        try:
-            return record.segment.read(record)
-        except OSError:
-            return None
+        """A packet; None when it is damaged.
+
+        Raises:
+            OSError: It cannot be read now.
+        """
+        return record.segment.read(record)
 
     def finish(self, record: Record) -> None:
         """The packet has its fate and need not be kept."""
