@@ -144,7 +144,8 @@ def test_a_refused_packet_is_a_dead_letter(caplog: pytest.LogCaptureFixture) -> 
         assert queue.flush(5)
         assert queue.stats() == Stats(created=1, dead_lettered={"category_not_found": 1}, attempts=1)
     assert [record.getMessage() for record in caplog.records] == [
-        "packet chatcmpl-1 is lost: refused for good (category_not_found, HTTP 400)"
+        "packet chatcmpl-1 is lost: refused for good (category_not_found, HTTP 400)",
+        "1 of 1 packet(s) were lost in this process: refused 1 (category_not_found)",
     ]
 
 
@@ -344,6 +345,23 @@ def test_shutdown_delivers_what_is_left_and_closes_the_sink() -> None:
         queue.shutdown()
 
 
+def test_a_process_that_lost_something_says_so_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    """One line, by reason; a process that lost nothing says nothing."""
+    sink = CapturingSink([DEAD, DOWN, DELIVERED])
+    with running(sink, Retry(queue_enabled=False), exit_timeout_s=5.0) as queue:
+        submit(queue, *map(make_packet, range(3)))
+        assert queue.flush(5)
+        queue.shutdown()
+        queue.shutdown()
+    lines = [record.getMessage() for record in caplog.records if "in this process" in record.getMessage()]
+    assert lines == ["2 of 3 packet(s) were lost in this process: refused 1 (category_not_found), dropped 1 (queue_disabled)"]
+    caplog.clear()
+    with running(CapturingSink()) as queue:
+        submit(queue, make_packet())
+        assert queue.flush(5)
+    assert caplog.records == []
+
+
 def test_shutdown_says_once_how_many_packets_it_loses(caplog: pytest.LogCaptureFixture) -> None:
     """Within its deadline, although requests hang; what comes back later changes no count."""
     gate = Gate()
@@ -361,7 +379,7 @@ def test_shutdown_says_once_how_many_packets_it_loses(caplog: pytest.LogCaptureF
         assert queue.stats().dropped == {"shutdown": 30}
         assert queue.stats().is_conserved
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert lines == ["30 packet(s) lost: not delivered within the shutdown deadline"]
+    assert lines == ["30 of 30 packet(s) were lost in this process: dropped 30 (shutdown)"]
 
 
 def test_shutdown_ends_early_when_nothing_more_can_be_saved() -> None:
@@ -591,7 +609,7 @@ class TestLog:
         with running(CapturingSink([DEAD])) as queue:
             submit(queue, make_packet(body={"provider_response_id": "a\nERROR forged\x1b[2J" + "x" * 10_000}))
             assert queue.flush(5)
-        (line,) = [record.getMessage() for record in caplog.records]
+        line, _ = [record.getMessage() for record in caplog.records]
         assert "\n" not in line
         assert len(line) < 250
 

@@ -8,6 +8,7 @@ from typing import Final
 from payi_otel._guard import place_of
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
+from payi_otel.delivery.stats import Stats
 
 _ONCE_S: Final = float("inf")
 
@@ -50,10 +51,6 @@ class Reporter:
         text = "a packet is lost: it could not be made of its call (%s at %s)"
         self._log.write(logging.ERROR, ("made", place), self._window_s, text, type(fault).__name__, place)
 
-    def lost_at_shutdown(self, count: int) -> None:
-        """The deadline passed."""
-        self._log.write(logging.WARNING, "shutdown", 0, "%d packet(s) lost: not delivered within the shutdown deadline", count)
-
     def kept_at_shutdown(self, count: int, directory: str) -> None:
         """The deadline passed, and the spool has them."""
         self._log.write(logging.INFO, "kept", 0, "%d packet(s) are kept in %s and delivered by the next process", count, directory)
@@ -62,6 +59,15 @@ class Reporter:
         """A packet was on disk only, and is not there any more."""
         text = "a packet is lost: it cannot be read back from the spool %s"
         self._log.write(logging.ERROR, "unreadable", self._window_s, text, directory)
+
+    def lost_in_all(self, account: Stats) -> None:
+        """One line at the end of a process that lost anything."""
+        losses = (("refused", account.dead_lettered), ("dropped", account.dropped))
+        reasons = [f"{kind} {count} ({name})" for kind, counts in losses for name, count in counts.items()]
+        lost = sum(account.dead_lettered.values()) + sum(account.dropped.values())
+        if reasons:
+            text = "%d of %d packet(s) were lost in this process: %s"
+            self._log.write(logging.WARNING, "account", 0, text, lost, account.created, ", ".join(reasons))
 
     def late(self) -> None:
         """A call ended after shutdown."""

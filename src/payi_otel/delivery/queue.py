@@ -227,8 +227,7 @@ class DeliveryQueue:
             keeper.spool.close()
             if kept:
                 self._reporter.kept_at_shutdown(kept, keeper.directory)
-        if left:
-            self._reporter.lost_at_shutdown(len(left))
+        self._reporter.lost_in_all(self.stats())
 
     def _close_sink(self) -> None:
         with guard("closing the sink"):
