@@ -343,6 +343,27 @@ registry.offer(Payload(scope=Scope(user_id="bob"), category="system.openai", mod
     assert packet["headers"]["xproxy-user-id"] == "bob"
 
 
+@pytest.mark.parametrize("content", [True, False])
+def test_what_is_refused_is_kept_with_its_reason(server: IngestServer, tmp_path: Path, content: bool) -> None:
+    """A line of JSON for each, for its owner only; the spool itself is empty then."""
+    server.decide(lambda request: None if "chatcmpl-good" in str(request["body"]) else Answer(402))
+    with running(HttpSink(Target(server.url)), Retry(spool_content=content), spool=Spool(str(tmp_path)), exit_timeout_s=5.0) as queue:
+        submit(queue, make_packet("one", BODIES, user_id="José"), make_packet("good"), make_packet("two", BODIES))
+        assert queue.flush(5)
+        assert queue.stats().dead_lettered == {"http_402": 2}
+    (path,) = tmp_path.glob("**/*.jsonl")
+    assert path.stat().st_mode & 0o777 == 0o600
+    letters = {letter["packet"]["provider_response_id"]: letter for letter in map(json.loads, path.read_text().splitlines())}
+    assert set(letters) == {"chatcmpl-one", "chatcmpl-two"}
+    one = letters["chatcmpl-one"]
+    expected = (
+        make_packet("one", BODIES).body if content else {**make_packet("one").body, "properties": {"payi_otel.bodies_dropped": "spool"}}
+    )
+    assert (one["code"], one["status"], one["scope"]["user_id"], one["packet"]) == ("http_402", 402, "José", expected)
+    assert API_KEY not in path.read_text()
+    assert list(tmp_path.glob("*.seg")) == []
+
+
 def test_nothing_is_lost_when_the_worker_is_late(server: IngestServer, outage: Callable[[], None], tmp_path: Path) -> None:
     """At shutdown, calls that no worker came to are made packets of and written."""
     is_slow = threading.Event()

@@ -267,6 +267,8 @@ class Courier:
             else:
                 dropped = self.backlog.retry_later(item, outcome, time.monotonic(), is_suspect=is_suspect)
             waiting = self.backlog.waiting_count
+        if outcome.fate is Fate.DEAD and self.keeper is not None:
+            self.keeper.bury(item, outcome)
         self.settle(item, outcome)
         self._reporter.attempt(outcome, item.response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
         self._report_full(dropped)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from typing import Final
 
 from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._item import Item, RetrySettings
-from payi_otel.delivery._record import from_record, to_record
-from payi_otel.delivery.outcome import EncodedPacket, EncodingSink
+from payi_otel.delivery._record import from_record, to_dead_letter, to_record
+from payi_otel.delivery.outcome import EncodedPacket, EncodingSink, Outcome
 from payi_otel.delivery.spool import SEGMENT_BYTES, Spool
 
 _MAX_ADOPTED: Final = 1_000
@@ -60,6 +61,13 @@ class Keeper:
         if packet is not None:
             item.hold(packet)
         return packet is not None
+
+    def bury(self, item: Item, outcome: Outcome) -> None:
+        """A packet that is refused for good is kept for whoever wants to know why."""
+        held = item.held
+        if isinstance(held, EncodedPacket):
+            held = held if self._with_content else self._sink.slim(held, "spool") or held
+            self.spool.keep_dead_letter(to_dead_letter(held, outcome, datetime.now(timezone.utc).isoformat()))
 
     def keep(self, backlog: Backlog, lock: threading.Lock) -> None:
         """What is due: forcing to disk what was written, and looking for packets of processes that are gone."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from payi_otel._json import to_json
-from payi_otel.delivery.outcome import EncodedPacket
+from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 
 _BESIDE: Final = tuple(field.name for field in fields(IngestPacket) if field.name != "body")
@@ -20,6 +20,13 @@ def to_record(encoded: EncodedPacket) -> bytes:
     packet = encoded.packet
     beside = {name: value for name in _BESIDE if (value := getattr(packet, name))}
     return to_json({_ID: packet.response_id, **beside}) + b"\n" + encoded.json
+
+
+def to_dead_letter(encoded: EncodedPacket, outcome: Outcome, at: str) -> bytes:
+    """A line of JSON: why and when it was refused, what travels beside its body, and the body."""
+    beside, _, body = to_record(encoded).partition(b"\n")
+    why = to_json({"code": outcome.code, "status": outcome.status, "time": at})
+    return why[:-1] + b',"scope":' + beside + b',"packet":' + body + b"}\n"
 
 
 def from_record(content: bytes) -> EncodedPacket | None:

@@ -28,6 +28,8 @@ _RETRY_S: Final = 30.0
 """A disk that refused a write is asked again after this; other processes' segments are looked for as often."""
 _SUFFIX: Final = ".seg"
 _QUARANTINE: Final = "quarantine"
+_DEAD_LETTERS: Final = "dead_letters"
+_MAX_DEAD_BYTES: Final = 16 * 1024 * 1024
 
 
 class Spool:
@@ -79,6 +81,7 @@ class Spool:
         self._dirty_since: float | None = None
         self._adopt_at = -math.inf
         self._number = 0
+        self._dead_bytes = 0
         self._prefix = f"{int(time.time()):010x}-{os.getpid()}-{secrets.token_hex(4)}"
         self._is_closed = False
         self.corrupt_records = 0
@@ -135,6 +138,22 @@ class Spool:
             with self._writing:
                 if segment is self._active and not segment.open_count:
                     self._leave_segment()
+
+    def keep_dead_letter(self, line: bytes) -> None:
+        """Keeps what was refused for good, within a limit for each process; it is not sent again."""
+        path = os.path.join(self.directory, _DEAD_LETTERS, f"{self._prefix}.jsonl")
+        try:
+            with self._writing:
+                if self._retry_at == math.inf or self._dead_bytes + len(line) > _MAX_DEAD_BYTES:
+                    return
+                fd = self._files.open(path) if self._dead_bytes else self._files.create(path)
+                try:
+                    self._dead_bytes += self._files.write(fd, self._dead_bytes, line)
+                finally:
+                    self._files.close(fd)
+        except OSError as fault:
+            text = "the spool %s cannot keep what was refused (%s)"
+            self._log.write(logging.WARNING, "dead", _RETRY_S, text, self.directory, _describe(fault))
 
     def sync_in_s(self) -> float | None:
         """Seconds until `sync` has something to do; None: nothing was written since."""
