@@ -240,10 +240,12 @@ DESTINATION, PACKET = Fault.DESTINATION, Fault.PACKET
         (403, RETRY, DESTINATION, False),
         (404, RETRY, DESTINATION, False),
         (405, RETRY, DESTINATION, False),
+        (407, RETRY, DESTINATION, False),
         (408, RETRY, PACKET, True),
         (410, DEAD, None, False),
         (413, DEAD, None, False),
         (418, DEAD, None, False),
+        (421, RETRY, DESTINATION, False),
         (422, DEAD, None, False),
         (424, DEAD, None, False),
         (425, RETRY, PACKET, False),
@@ -254,6 +256,9 @@ DESTINATION, PACKET = Fault.DESTINATION, Fault.PACKET
         (503, RETRY, DESTINATION, False),
         (504, RETRY, DESTINATION, True),
         (505, DEAD, None, False),
+        (507, RETRY, DESTINATION, True),
+        (520, RETRY, DESTINATION, True),
+        (529, RETRY, DESTINATION, True),
     ],
 )
 def test_each_status_has_its_fate(

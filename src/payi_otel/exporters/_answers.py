@@ -21,7 +21,9 @@ UNVERIFIED: Final = "unverified_answer"
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """Codes go into counters and logs, so that not every text may be one."""
-_DESTINATION: Final = frozenset({401, 403, 404, 405, 429, 502, 503, 504})
+_DESTINATION: Final = frozenset({401, 403, 404, 405, 407, 421, 429, 502, 503, 504})
+_NEVER: Final = frozenset({501, 505})
+"""Of the failures of a server, those that the next attempt will meet, too; any other one (a proxy's 52x) passes."""
 _PACKET: Final = frozenset({408, 425, 500})
 _AMBIGUOUS: Final = frozenset({408, 500, 502, 504})
 """The packet may have been taken before the answer was lost."""
@@ -183,12 +185,16 @@ def _to_failure(status: int, body: Mapping[str, Any], retry_after_s: float | Non
         return Outcome(Fate.RETRY, code, "", retry_after_s, ambiguous=ambiguous, fault=Fault.PACKET, status=status)
     if status < 200 or status >= 600:
         return unverified(status)
+    if status >= 500 and status not in _NEVER:
+        return Outcome(Fate.RETRY, code, "", retry_after_s, ambiguous=True, status=status)
     return Outcome(Fate.DEAD, code, status=status)
 
 
 def _hint(status: int) -> str:
     if status in (400, 401, 403):
         return "check PAYI_API_KEY"
+    if status == 407:
+        return "check the proxy's user and password"
     return "check PAYI_BASE_URL" if status in (404, 405) or 300 <= status < 400 else ""
 
 
