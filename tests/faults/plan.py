@@ -49,21 +49,8 @@ ROWS: Final = (
     Row(16, "a packet that breaks the server", answers.breaks_the_server),
     Row(17, "TLS that cannot be trusted", network.tls),
 )
-HEADER: Final = (
-    "row",
-    "fault",
-    "created",
-    "delivered",
-    "duplicates",
-    "dead",
-    "dropped",
-    "requests",
-    "MB",
-    "drain s",
-    "exit s",
-    "p99 ms",
-    "note",
-)
+_COUNTS: Final = ("created", "delivered", "duplicates", "dead", "dropped", "requests")
+HEADER: Final = ("row", "fault", *_COUNTS, "MB", "drain s", "exit s", "p99 ms", "note")
 
 
 def to_cells(row: Row, result: Result) -> tuple[str, ...]:

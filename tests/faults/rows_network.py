@@ -45,16 +45,19 @@ def no_name(scale: Scale) -> Result:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return real("127.0.0.1" if host == "pay-i.test" else host, *arguments, **options)  # type: ignore[arg-type]
 
-    with IngestServer(api_key=KEY) as behind, mock.patch("socket.getaddrinfo", resolve):
-        with trial(scale, server=behind, url=f"http://pay-i.test:{urlsplit(behind.url).port}") as one:
-            one.offer(scale.count(1000), over_s=scale.seconds(20))
-            assert one.queue.stats().delivered == 0
-            is_up.append(True)
-            one.heal()
-            one.drain()
-            one.check()
-            assert one.queue.stats().duplicates_possible == 0
-            return one.finish()
+    with (
+        IngestServer(api_key=KEY) as behind,
+        mock.patch("socket.getaddrinfo", resolve),
+        trial(scale, server=behind, url=f"http://pay-i.test:{urlsplit(behind.url).port}") as one,
+    ):
+        one.offer(scale.count(1000), over_s=scale.seconds(20))
+        assert one.queue.stats().delivered == 0
+        is_up.append(True)
+        one.heal()
+        one.drain()
+        one.check()
+        assert one.queue.stats().duplicates_possible == 0
+        return one.finish()
 
 
 def swallowed(scale: Scale) -> Result:

@@ -1,4 +1,4 @@
-"""One fault and what became of the packets: a queue, a Pay-i that can fail, callers that are timed, and an oracle that both sides answer to."""
+"""One fault and what became of the packets: a queue, a Pay-i that can fail, callers that are timed, and an oracle for both sides."""
 
 from __future__ import annotations
 
