@@ -9,6 +9,7 @@ import argparse
 import itertools
 import logging
 import multiprocessing
+import os
 import statistics
 import sys
 import threading
@@ -110,6 +111,7 @@ def main() -> int:
     parser.add_argument("--senders", nargs="+", choices=SENDERS, default=list(SENDERS))
     arguments = parser.parse_args()
     plan = Plan(arguments.seconds, arguments.rate, arguments.threads)
+    os.environ["NO_PROXY"] = "*"  # the senders' processes inherit it
     print(f"| {COLUMNS} |\n|{'---|' * len(COLUMNS.split(' | '))}", flush=True)
     lost = 0
     for fault, sender in itertools.product(arguments.faults, arguments.senders):
