@@ -23,7 +23,9 @@ from typing import Any
 from fault_server import HEALTHY, Fault, FaultServer, Report
 from senders import SENDERS, Sender
 
-FAULTS = {"503": Fault("status", 503), "500": Fault("status", 500), "refused": Fault("refused")}
+FAULTS = {"503": Fault("status", 503), "500": Fault("status", 500), "refused": Fault("refused"), "hang": Fault("hang")}
+USUAL = ("503", "500", "refused")
+"""A hang is run on demand: it holds up the published SDK's callers for three minutes each."""
 OWN = "payi-otel"
 CALM_S = 5.0
 """Before the fault, so that connections stand when it comes."""
@@ -31,7 +33,7 @@ AFTER_S = 15.0
 """Calls go on so long after it."""
 DRAIN_S = 60.0
 QUIET_S = 15.0
-"""Nothing more comes when so long nothing has come: all three try again at least every 10 s."""
+"""When nothing has come for so long, the sender is shut down: all three try again at least every 10 s, but for requests that hang."""
 COLUMNS = (
     "sender | fault | offered | in the fault | delivered % | in the fault % | lost | duplicates | "
     "blocked p50 / p99 / max ms | drained s | shutdown s"
@@ -107,7 +109,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the server fails (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=100.0, help="calls a second (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=20, help="callers (default: %(default)s)")
-    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=USUAL)
     parser.add_argument("--senders", nargs="+", choices=SENDERS, default=list(SENDERS))
     arguments = parser.parse_args()
     plan = Plan(arguments.seconds, arguments.rate, arguments.threads)
