@@ -92,3 +92,17 @@ def coverage(session):
     session.install("-e", ".[openai]", *TEST, "coverage[toml]")
     session.run("coverage", "run", "--source", "payi_otel", "-m", "pytest", *session.posargs)
     session.run("coverage", "report", "--show-missing", "--skip-covered")
+
+
+@nox.session
+def baselines(session):
+    """What becomes of calls while Pay-i fails, beside OpenTelemetry's batch exporter and the published SDK: bench/README.md."""
+    session.install(".", "payi>=0.1.0a183")
+    session.run("python", "bench/baselines.py", *session.posargs)
+
+
+@nox.session
+def soak(session):
+    """Delivery under random faults for ten minutes, its account looked at all the time: bench/README.md."""
+    session.install(".")
+    session.run("python", "bench/soak.py", *session.posargs)
