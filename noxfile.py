@@ -95,6 +95,13 @@ def coverage(session):
 
 
 @nox.session
+def faults(session):
+    """The fault plan: everything that can go wrong with a delivery, and what became of each packet; a quarter of an hour."""
+    session.install(".[openai]", *TEST)
+    session.run("python", "tests/faults/plan.py", *session.posargs)
+
+
+@nox.session
 def baselines(session):
     """What becomes of calls while Pay-i fails, beside OpenTelemetry's batch exporter and the published SDK: bench/README.md."""
     session.install(".", "payi>=0.1.0a183")

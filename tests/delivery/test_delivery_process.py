@@ -90,6 +90,27 @@ began.append(time.monotonic())
     assert float(done.stdout) < 0.5 + 0.2 + 1.0  # the last for a machine under load
 
 
+def test_what_hangs_at_the_exit_is_sent_anew(server: IngestServer) -> None:
+    """The service is well again, but the requests it took before are never answered."""
+    code = """
+queue = make_queue(url, exit_timeout_s=4.0)
+submit(queue, *map(make_packet, range(100)))
+wait_for(lambda: queue.stats().attempts >= 8)
+print("hanging", flush=True)
+sys.stdin.readline()
+"""
+    server.decide(lambda request: Answer(hang=True))
+    with subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + code, server.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout is not None
+        assert done.stdout.readline() == "hanging\n"
+        server.decide(None)
+        done.communicate("\n", timeout=30)
+    assert done.returncode == 0
+    assert ids(server) == numbers(100)
+
+
 def test_calls_made_by_exit_handlers_are_delivered(server: IngestServer) -> None:
     """From Python 3.12 on, no thread can be started by then."""
     code = """

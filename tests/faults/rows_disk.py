@@ -44,7 +44,7 @@ def killed(scale: Scale) -> Result:
 
 
 def power_cut(scale: Scale) -> Result:
-    """The power goes at random moments: on an ext4 image that is copied under a stopped process, where that may be mounted; else on a model."""
+    """The power goes at random moments: on an ext4 image copied under a stopped process, or on a model of a disk."""
     total = Result()
     if scale.is_full and _can_mount():
         lost = {"always": 0, "interval": 0.0}
@@ -83,7 +83,9 @@ def iter_adopted(spool: Spool) -> Iterator[object]:
 
 
 def _can_mount() -> bool:
-    return os.geteuid() == 0 and shutil.which("mkfs.ext4") is not None and subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode == 0
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None or shutil.which("losetup") is None:
+        return False
+    return subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
@@ -133,7 +135,9 @@ def full_or_failing(scale: Scale) -> Result:
     failing = [{method} for method in ("create", "write", "sync", "sync_directory", "rename", "truncate", "remove", "read")]
     total = Result()
     with IngestServer() as server:
-        for number, (free, methods) in enumerate(itertools.chain(((free, set()) for free in frees), ((None, methods) for methods in failing))):
+        for number, (free, methods) in enumerate(
+            itertools.chain(((free, set()) for free in frees), ((None, methods) for methods in failing))
+        ):
             files = CrashingFiles()
             files.free_bytes, files.failing = free, set(methods)
             spool = Spool("/spool", files=files, sync_always=True)
@@ -191,7 +195,9 @@ def shared(scale: Scale) -> Result:
         said: dict[str, set[str]] = {}
 
         def live(name: str) -> None:
-            with subprocess.Popen([sys.executable, "-c", VICTIM, server.url, directory, name, "interval"], stdout=subprocess.PIPE) as process:
+            with subprocess.Popen(
+                [sys.executable, "-c", VICTIM, server.url, directory, name, "interval"], stdout=subprocess.PIPE
+            ) as process:
                 assert process.stdout is not None
                 process.stdout.readline()
                 time.sleep(scale.seconds(10))

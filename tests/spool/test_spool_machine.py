@@ -72,6 +72,9 @@ class Service:
     def hasten(self, deadline_s: float) -> None:
         """Nothing takes time."""
 
+    def interrupt(self) -> None:
+        """Nothing hangs."""
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -111,6 +111,10 @@ class EncodingSink(Sink, Protocol):
         """No attempt begun from now on may last beyond this instant of `time.monotonic()`; the process is ending."""
         ...
 
+    def interrupt(self) -> None:
+        """Ends the attempts in progress: what hangs may yet be sent anew in the time that is left."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Batching:

@@ -198,6 +198,8 @@ class DeliveryQueue:
             barrier = self._backlog.begin_flush(time.monotonic(), exit_by=exit_by)
         if not self._workers.count and not self._workers.add():
             self._work_here(barrier, deadline_s)
+        if exit_by is not None and not barrier.cleared.wait(max(0.0, deadline_s - time.monotonic()) / 2):
+            self._interrupt()
         barrier.cleared.wait(max(0.0, deadline_s - time.monotonic()))
         with self._lock:
             self._backlog.end_flush()
@@ -228,6 +230,11 @@ class DeliveryQueue:
             if kept:
                 self._reporter.kept_at_shutdown(kept, keeper.directory)
         self._reporter.lost_in_all(self.stats())
+
+    def _interrupt(self) -> None:
+        if isinstance(self._sink, EncodingSink):
+            with guard("ending the requests in progress"):
+                self._sink.interrupt()
 
     def _close_sink(self) -> None:
         with guard("closing the sink"):

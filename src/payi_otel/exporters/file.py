@@ -107,6 +107,9 @@ class FileSink:
     def hasten(self, deadline_s: float) -> None:
         """A write does not last."""
 
+    def interrupt(self) -> None:
+        """Nor can it be ended."""
+
     def close(self) -> None:
         """Closes the file; a later packet opens it again."""
         if not self._lock.acquire(timeout=_CLOSE_WAIT_S):

@@ -19,6 +19,7 @@ from payi_otel.delivery.outcome import Batching, EncodedPacket, Fate, Outcome
 from payi_otel.exporters import _answers, _faults, _wire
 from payi_otel.exporters._answers import Refused
 from payi_otel.exporters._bulk import NOT_ENABLED, Bulk, Mode
+from payi_otel.exporters._patience import Patience
 from payi_otel.exporters._quiet_http import install, own_request
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import PayiHeaderNames
@@ -93,12 +94,17 @@ class HttpSink:
             bulk: The setting `ingest_bulk`.
             logger: Where lines go; `payi.instrument.delivery` by default.
         """
+        # Now, and not by a worker at its first packet: a class that is made of text (a named tuple, a dataclass) in the moment of a
+        # Ctrl-C has Python forget that it was one, and end with another status.
+        import httpcore  # noqa: F401
+
         install()
         self._target = target
         self._base_url = target.base_url.rstrip("/")
         own = {PayiHeaderNames.api_key: target.api_key, "content-type": "application/json"}
         self._headers = {**_to_bytes(target.headers), **_to_bytes(own)}
         self._log = LimitedLog(logger or logging.getLogger("payi.instrument.delivery"))
+        self._patience = Patience(target.timeout_s or math.inf)
         self._warned: set[str] = set()
         self._bulk = Bulk(bulk, exchange=self._exchange_bulk, send_single=self.send, log=self._log)
         self._exit_by = math.inf
@@ -155,16 +161,21 @@ class HttpSink:
         """No request begun from now on lasts beyond this instant of `time.monotonic()`."""
         self._exit_by = deadline_s
 
+    def interrupt(self) -> None:
+        """Ends the requests in progress on connections of ours."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for connection in sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # closing alone does not wake a thread that reads from it
+
     def close(self) -> None:
         """Ends the requests in progress and closes our connections; a client of the user's is left as it is."""
         if not self._target.owns_client:
             return
         with self._lock:
             client, self._client, self._is_closed = self._client, None, True
-            sockets = list(self._sockets)
-        for connection in sockets:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # closing alone does not wake a thread that reads from it
+        self.interrupt()
         if client is not None:
             with own_request():
                 client.close()
@@ -236,7 +247,8 @@ class HttpSink:
 
     def _request_once(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
         """Within one deadline."""
-        deadline_s = min(self._exit_by, time.monotonic() + (self._target.timeout_s or math.inf))
+        began_s, patience_s = time.monotonic(), self._patience.seconds
+        deadline_s = min(self._exit_by, began_s + patience_s)
         client = self._get_client()
         message = client.build_request(
             "POST",
@@ -246,7 +258,7 @@ class HttpSink:
             timeout=self._to_timeout(deadline_s),
             extensions={"trace": self._note_connection} if self._target.owns_client else None,
         )
-        with own_request():
+        with own_request(), self._patience.tried(patience_s):
             answer = client.send(message, stream=True, follow_redirects=False)
             try:
                 content = _read(answer, deadline_s)
