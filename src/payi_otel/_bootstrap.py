@@ -222,7 +222,8 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
 
     from payi_otel.exporters.http import HttpSink
 
-    return HttpSink(to_target(payi), bulk=settings.ingest_bulk)
+    # Images that are wanted are not cut.
+    return HttpSink(to_target(payi), bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
 
 
 def _default_scope(settings: Settings, caller: str) -> Scope:

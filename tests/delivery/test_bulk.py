@@ -126,7 +126,7 @@ class TestWhen:
         with IngestServer() as server:
             is_up = threading.Event()
             server.decide(lambda request: None if is_up.is_set() else Answer(503))
-            with running(HttpSink(Target(server.url)), Retry(queue_interval=60)) as queue:
+            with running(HttpSink(Target(server.url), is_limited=False), Retry(queue_interval=60)) as queue:
                 submit(queue, make_packet("first"))
                 wait_for(lambda: queue.stats().failures)
                 submit(queue, *(make_packet(number, big) for number in range(20)))

@@ -22,9 +22,14 @@ BULK_PATH: Final = "/api/v1/ingest/bulk"
 UPSERT_PATH: Final = "/api/v1/ingest/bulk-upsert"
 """The same, but a packet whose `provider_response_id` is known already is updated instead of counted twice."""
 BODIES_DROPPED: Final = "payi_otel.bodies_dropped"
-"""Property of a packet whose request and response were left out: because the server found it too large (`413`), or because too many
-packets were waiting (`queue_full`)."""
+"""Property of a packet whose request and response were left out: the server found it too large (`413`), it was (`too_large`), too many
+packets were waiting (`queue_full`), or the spool keeps none (`spool`)."""
 
+TRUNCATED: Final = "payi_otel.truncated"
+"""Property of a packet that names those of its fields that were cut."""
+
+_MAX_CHARS: Final = 1_000_000
+_MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_VALUE_CHARS: Final = 4096
 """Servers refuse header blocks of 8 to 16 kB; two such values still fit."""
 _MAX_ALL_CHARS: Final = 8192
@@ -32,6 +37,7 @@ _PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What a header carries unchanged: visible ASCII; a blank at an end would be cut off."""
 _IN_THE_FUTURE: Final = "invalid_ingest_event_timestamp"
 _BODIES: Final = ("provider_request_json", "provider_response_json", "provider_request_reasoning_json")
+_MORE_BODIES: Final = ("provider_response_function_calls", "provider_request_headers", "provider_response_headers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,46 @@ class Request:
     is_bulk: bool = False
 
 
-def encode(packet: IngestPacket) -> EncodedPacket:
-    """Makes the body's JSON, whatever its values are, and lets go of the body."""
+def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
+    """Makes the body's JSON, whatever its values are, and lets go of the body.
+
+    Args:
+        packet: The packet.
+        is_limited: Texts are cut after a million characters, and a packet of more than 4 MiB loses what was said.
+    """
     response_id = to_text(str(packet.body.get("provider_response_id", "")))
-    return EncodedPacket(to_json(to_wire_body(packet.body)), replace(packet, body={"provider_response_id": response_id}))
+    body = to_wire_body(packet.body)
+    if is_limited:
+        _cut_texts(body)
+    encoded = EncodedPacket(to_json(body), replace(packet, body={"provider_response_id": response_id}))
+    if is_limited and len(encoded.json) > _MAX_BYTES:
+        return without_bodies(encoded, "too_large", (*_BODIES, *_MORE_BODIES)) or encoded
+    return encoded
+
+
+def _cut_texts(body: dict[str, Any]) -> None:
+    """Encoding ten megabytes holds up the whole process, event loops included, for tens of milliseconds."""
+    cut = []
+    for name, value in body.items():
+        if isinstance(value, str) and len(value) > _MAX_CHARS:
+            body[name] = value[:_MAX_CHARS]
+            cut.append(name)
+        elif isinstance(value, list) and (kept := _fit(value)) < len(value):
+            body[name] = value[:kept]
+            cut.append(name)
+    if cut:
+        properties = body.get("properties")
+        body["properties"] = {**(properties if isinstance(properties, Mapping) else {}), TRUNCATED: ",".join(cut)}
+
+
+def _fit(values: list[Any]) -> int:
+    """How many of the texts fit."""
+    size = 0
+    for position, value in enumerate(values):
+        size += len(value) if isinstance(value, str) else 0
+        if size > _MAX_CHARS:
+            return position
+    return len(values)
 
 
 def to_single(encoded: EncodedPacket) -> Request | None:
@@ -91,10 +133,10 @@ def amend(encoded: EncodedPacket, outcome: Outcome, now: datetime | None = None)
     return None
 
 
-def without_bodies(encoded: EncodedPacket, why: str) -> EncodedPacket | None:
+def without_bodies(encoded: EncodedPacket, why: str, names: Sequence[str] = _BODIES) -> EncodedPacket | None:
     """The packet without request and answer, and with the reason in a property; None where it has neither."""
     body: dict[str, Any] = orjson.loads(encoded.json)
-    slim = {name: value for name, value in body.items() if name not in _BODIES}
+    slim = {name: value for name, value in body.items() if name not in names}
     if len(slim) == len(body):
         return None
     slim["properties"] = {**(slim.get("properties") or {}), BODIES_DROPPED: why}

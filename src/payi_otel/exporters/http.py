@@ -86,12 +86,13 @@ class Target(Protocol):
 class HttpSink:
     """Sends packets to Pay-i. Redirects are never followed: they would carry the key and the prompt to another origin."""
 
-    def __init__(self, target: Target, *, bulk: Mode = "auto", logger: logging.Logger | None = None) -> None:
+    def __init__(self, target: Target, *, bulk: Mode = "auto", is_limited: bool = True, logger: logging.Logger | None = None) -> None:
         """Opens nothing; the client is made at the first packet, in the process that sends it.
 
         Args:
             target: Where packets go, and with which key.
             bulk: The setting `ingest_bulk`.
+            is_limited: What is very large is cut; see docs/delivery.md.
             logger: Where lines go; `payi.instrument.delivery` by default.
         """
         # Now, and not by a worker at its first packet: a class that is made of text (a named tuple, a dataclass) in the moment of a
@@ -100,6 +101,7 @@ class HttpSink:
 
         install()
         self._target = target
+        self._is_limited = is_limited
         self._base_url = target.base_url.rstrip("/")
         own = {PayiHeaderNames.api_key: target.api_key, "content-type": "application/json"}
         self._headers = {**_to_bytes(target.headers), **_to_bytes(own)}
@@ -124,7 +126,7 @@ class HttpSink:
 
     def encode(self, packet: IngestPacket) -> EncodedPacket:
         """The packet's JSON, whatever its values are."""
-        return _wire.encode(packet)
+        return _wire.encode(packet, is_limited=self._is_limited)
 
     def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:
         """The packet without request and answer, its units kept and the reason with them; None where it has neither."""
