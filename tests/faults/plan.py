@@ -21,7 +21,7 @@ import rows_disk as disk  # noqa: E402
 import rows_load as load  # noqa: E402
 import rows_network as network  # noqa: E402
 import rows_process as process  # noqa: E402
-from trial import Result, Scale  # noqa: E402
+from trial import SEEN, SOMETIMES, Result, Scale  # noqa: E402
 
 
 class Row(NamedTuple):
@@ -105,6 +105,9 @@ def main() -> int:
             traceback.print_exc()
             print(f"row {row.number} ({row.fault}), seed {scale.seed}: BROKEN", file=sys.stderr)
         print(f"row {row.number}: {time.monotonic() - began:.1f} s", file=sys.stderr)
+    if not arguments.row and (missing := SOMETIMES - SEEN):
+        broken += 1
+        print(f"never happened: {', '.join(sorted(missing))}", file=sys.stderr)
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from delivery_fakes import Retry, wait_for
-from trial import Result, Scale, Trial, trial
+from trial import SEEN, Result, Scale, Trial, trial
 
 from payi_otel.exporters._answers import MAX_RETRY_AFTER_S, to_retry_after_s
 from payi_otel.testing import Answer
@@ -120,6 +120,7 @@ def poison_in_a_batch(scale: Scale) -> Result:
         one.heal()
         one.check(dead={"n57"})
         one.result.note = f"found with {asked} requests"
+        SEEN.add("halved")
         return one.finish()
 
 

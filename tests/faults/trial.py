@@ -19,6 +19,7 @@ from delivery_fakes import Retry, Target, make_packet, wait_for
 
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
+from payi_otel.delivery.stats import Stats
 from payi_otel.exporters.http import HttpSink
 from payi_otel.packets.model import IngestPacket
 from payi_otel.testing import IngestServer
@@ -149,9 +150,37 @@ class Trial:
         result.created, result.delivered = account.created, account.delivered
         result.dead, result.dropped = dict(account.dead_lettered), dict(account.dropped)
         result.duplicates, result.requests = len(self.server.duplicates), len(self.server.requests)
+        _note_what_happened(account, self.log)
         if self._waits_s:
             result.p99_ms = sorted(self._waits_s)[len(self._waits_s) * 99 // 100] * 1000
         return result
+
+
+SEEN: Final[set[str]] = set()
+"""What has happened so far, in any row: a plan in which nothing was ever sent twice has proved nothing about duplicates."""
+SOMETIMES: Final = frozenset(
+    (
+        *("retry", "possible duplicate", "duplicate", "poison", "refused", "dropped", "bodies left out"),
+        *("down", "back", "held", "halved", "key replaced"),
+    )
+)
+
+
+def _note_what_happened(account: Stats, log: list[str]) -> None:
+    signs = {
+        "retry": account.retries,
+        "possible duplicate": account.duplicates_possible,
+        "duplicate": account.duplicates_reported,
+        "poison": account.dead_lettered.get("poison"),
+        "refused": sum(account.dead_lettered.values()),
+        "bodies left out": account.bodies_dropped,
+        "dropped": sum(account.dropped.values()),
+        "down": any("cannot be reached" in line for line in log),
+        "held": any("until this is put right" in line for line in log),
+        "back": any("takes packets again" in line for line in log),
+        "key replaced": any("has been replaced" in line for line in log),
+    }
+    SEEN.update(name for name, sign in signs.items() if sign)
 
 
 def content_of(response_id: str) -> str:
@@ -174,6 +203,7 @@ def trial(
     retry: Retry = QUICK,
     bulk: Any = "auto",
     spool: Path | None = None,
+    sink_class: type[HttpSink] = HttpSink,
     **target: Any,
 ) -> Iterator[Trial]:
     """A service and a queue; afterwards no thread and no descriptor is left."""
@@ -183,7 +213,7 @@ def trial(
     tracemalloc.start()
     with nullcontext(server) if server is not None else IngestServer(api_key=KEY) as service:
         limits = {"timeout_s": 2.0, "connect_timeout_s": 0.3, **target}
-        sink = HttpSink(Target(url or service.url, api_key=KEY, **limits), bulk=bulk, logger=logger)
+        sink = sink_class(Target(url or service.url, api_key=KEY, **limits), bulk=bulk, logger=logger)
         kept = Spool(str(spool), logger=logger) if spool is not None else None
         queue = DeliveryQueue(
             sink,
