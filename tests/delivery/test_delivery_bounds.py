@@ -12,15 +12,15 @@ import pytest
 from delivery_fakes import DOWN, Retry, Target, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._backlog import Backlog
-from payi_otel.delivery._item import Item, Task
+from payi_otel.delivery._item import OVERHEAD_BYTES, Item, Task
 from payi_otel.delivery.outcome import EncodedPacket
 from payi_otel.exporters.http import HttpSink
 from payi_otel.testing import Answer, IngestServer
 
 BODIES = {"provider_request_json": "q" * 4000, "provider_response_json": "a" * 4000}
-FULL = len(json.dumps(make_packet(0, BODIES).body))
-SLIM = 400
-"""More than a packet without bodies takes, and less than a tenth of one with them."""
+FULL = len(json.dumps(make_packet(0, BODIES).body)) + OVERHEAD_BYTES
+SLIM = 400 + OVERHEAD_BYTES
+"""More than a packet without bodies takes, and far less than one with them."""
 
 
 def words_of(server: IngestServer) -> dict[str, Any]:
@@ -69,10 +69,15 @@ def test_the_oldest_packets_lose_their_words_and_none_its_units(
     assert re.search(r"of \d packet\(s\) request and answer are lost, units are kept", lines[0])
 
 
-def test_the_oldest_are_first_whatever_happens_to_them() -> None:
+def test_the_oldest_are_first_whatever_happens_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is being sent is not touched; it is in line again when it comes back."""
+    monkeypatch.setattr("payi_otel.delivery._item.OVERHEAD_BYTES", 0)
     packet = make_packet()
-    backlog = Backlog(Retry(queue_max_bytes=420), lambda times: None, slim=lambda held, why: EncodedPacket(held.json[:10], held.packet))
+    backlog = Backlog(
+        Retry(queue_max_bytes=420),
+        lambda times: None,
+        slim=lambda held, why: EncodedPacket(held.json[:10], held.packet),
+    )
 
     def take() -> Item:
         task = backlog.take(0.0)

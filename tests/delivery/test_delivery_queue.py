@@ -11,10 +11,12 @@ import weakref
 import pytest
 from delivery_fakes import DEAD, DELIVERED, DOWN, FAILED, Retry, ids, make_packet, running, submit, wait_for
 
+from payi_otel.context.scope import Scope
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.stats import Stats
 from payi_otel.packets.model import IngestPacket
+from payi_otel.payload import Payload
 from payi_otel.testing import CapturingSink
 
 LOGGER = "payi.instrument.delivery"
@@ -256,6 +258,31 @@ def test_a_full_retry_queue_drops_its_oldest(caplog: pytest.LogCaptureFixture) -
         assert queue.flush(5)
         assert sorted(ids(sink.packets)) == ["3", "4", "5"]
     assert "packet chatcmpl-0 is lost: the retry queue is full (ingest_retry.queue_max_size=3," in caplog.text
+
+
+def test_calls_that_end_faster_than_packets_are_made_do_not_fill_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond twenty thousand (here fewer), each is counted; the results of a batch are not in the way."""
+    monkeypatch.setattr("payi_otel.delivery.queue._MAX_INBOX", 100)
+    gate = threading.Event()
+
+    def convert(span, payload):
+        gate.wait(10)
+        return span
+
+    with running(CapturingSink(), convert=convert) as queue:
+        submit(queue, *map(make_packet, range(300)))
+        account = queue.stats()
+        assert account.created == 300
+        assert 180 <= account.dropped["queue_full"] <= 200
+        assert account.is_conserved
+        gate.set()
+        assert queue.flush(10)
+        queue.submit(None, Payload(scope=Scope(), category="c", module="m/1", parts=lambda: [None] * 500))  # type: ignore[list-item]
+        assert queue.flush(10)
+        assert queue.stats().created == 300
+    assert "a packet is lost: calls end faster than packets are made, 100 are waiting for that" in caplog.text
 
 
 def test_without_a_retry_queue_a_failed_packet_is_dropped(caplog: pytest.LogCaptureFixture) -> None:

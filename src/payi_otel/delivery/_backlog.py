@@ -62,6 +62,8 @@ class Backlog:
         self.counters = Counters()
         self._retry = RetryQueue(retry, slim, self.counters)
         self.inbox: deque[Item] = deque()
+        self._parts: deque[Item] = deque()
+        """The results of batches, which may be many: calls go before them."""
         self._staged = Staged()
         self._working: set[Item] = set()
         self._sending = self._batches = 0
@@ -80,7 +82,7 @@ class Backlog:
     @property
     def is_empty(self) -> bool:
         """True when every packet has its fate."""
-        return self.is_finished or not (self.inbox or self._staged or self._retry.count or self._working)
+        return self.is_finished or not (self.inbox or self._parts or self._staged or self._retry.count or self._working)
 
     @property
     def has_next(self) -> bool:
@@ -93,15 +95,15 @@ class Backlog:
         """Packets in the retry queue."""
         return self._retry.count
 
-    def to_stats(self, *, late: int, corrupt_records: int = 0) -> Stats:
-        """The account at this instant; `late` are submissions refused after shutdown."""
-        inbox, stray = (0, len(self.inbox)) if self.is_finished else (len(self.inbox), 0)
+    def to_stats(self, *, late: int, crowded_out: int, corrupt_records: int) -> Stats:
+        """The account at this instant; `late` are submissions after shutdown, `crowded_out` those for which there was no room."""
+        inbox, stray = (0, len(self.inbox)) if self.is_finished else (len(self.inbox) + len(self._parts), 0)
         return self.counters.to_stats(
             inbox=inbox,
             made=self._retry.count + len(self._staged),
             on_disk=self._retry.on_disk + self._staged.on_disk,
             in_flight=len(self._working),
-            shut_out=late + stray,
+            refused={stats.SHUTDOWN: late + stray, stats.QUEUE_FULL: crowded_out},
             corrupt_records=corrupt_records,
         )
 
@@ -118,7 +120,9 @@ class Backlog:
         task = self._take_sendable(can_make) if can_send and (self._prefers_sending or not can_make) else None
         if task is None and can_make:
             self.counters.taken += 1
-            task = Task([self.inbox.popleft()], sends=not (self._makes_ahead or (self._destination.is_down and self._parks)))
+            task = Task(
+                [(self.inbox or self._parts).popleft()], sends=not (self._makes_ahead or (self._destination.is_down and self._parks))
+            )
         task = task or self._take_drained(now)
         if task is not None:
             for item in task.items:
@@ -154,7 +158,7 @@ class Backlog:
     def _can_make(self, can_send: bool) -> bool:
         # While the destination is down, a packet is made to wait; its span takes more memory than its bytes.
         waits = self._parks if self._destination.is_down else self._makes_ahead and self._staged.has_room
-        return bool(self.inbox) and (can_send or waits)
+        return bool(self.inbox or self._parts) and (can_send or waits)
 
     def _take_sendable(self, can_make: bool) -> Task | None:
         batching = self._batching()
@@ -185,7 +189,7 @@ class Backlog:
 
     def place(self, task: Task, now: float) -> tuple[Task | None, list[Item]]:
         """A packet has been made: the task to send it at once, or None; and those that had to make room for it."""
-        (item,) = task.items
+        item = task.items[0]
         if not item.is_open:
             return None, []
         if self._destination.is_down and self._parks and item.ticket is None:
@@ -194,7 +198,7 @@ class Backlog:
         if task.sends:
             return task, []
         batching = self._batching()
-        is_enough = batching is not None and len(self.inbox) + len(self._staged) + 1 >= batching.least
+        is_enough = batching is not None and len(self.inbox) + len(self._parts) + len(self._staged) + 1 >= batching.least
         if self._makes_ahead and item.ticket is None and (is_enough or not self._can_send()):
             self._working.discard(item)
             self._staged.push(item)
@@ -223,12 +227,10 @@ class Backlog:
             increment(self.counters.dead, code)
         return self._recover() if is_answer else False
 
-    def drop(self, item: Item, reason: str) -> bool:
-        """We give the packet up. False when it had its fate already."""
-        closed = self._close(item)
-        if closed:
+    def drop(self, item: Item, reason: str) -> None:
+        """We give the packet up."""
+        if self._close(item):
             increment(self.counters.dropped, reason)
-        return closed
 
     def expel(self, item: Item, reason: str) -> None:
         """Gives a packet up wherever it is: a fault of ours left it there."""
@@ -247,7 +249,7 @@ class Backlog:
             part.barriers = item.barriers
             for barrier in part.barriers:
                 barrier.remaining += 1
-            self.add(part)
+            self._parts.append(part)
         self.forget(item)
 
     def adopt(self, items: Iterable[Item], now: float) -> None:
@@ -366,8 +368,8 @@ class Backlog:
     def sweep(self, reason: str) -> tuple[list[Item], int]:
         """Nothing is taken any more. Returns the open packets, which are given up, and how many are left on disk to the next process."""
         self.is_finished = True
-        while self.inbox:
-            self._working.add(self.inbox.popleft())
+        while self.inbox or self._parts:
+            self._working.add((self.inbox or self._parts).popleft())
             self.counters.taken += 1
         open_items = list(self._all_open())
         self._retry.clear()
@@ -381,7 +383,7 @@ class Backlog:
         return given_up, len(open_items) - len(given_up)
 
     def _all_open(self) -> Iterator[Item]:
-        return chain(copy_while_changing(self.inbox), self._staged, self._retry, self._working)
+        return chain(copy_while_changing(self.inbox), self._parts, self._staged, self._retry, self._working)
 
     def _close(self, item: Item) -> bool:
         self._working.discard(item)

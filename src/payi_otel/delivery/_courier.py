@@ -59,6 +59,8 @@ class Courier:
         self.stopping = threading.Event()
         self.late: list[None] = []
         """One for each submission after shutdown: appending needs no lock."""
+        self.crowded_out: list[None] = []
+        """One for each submission for which there was no room."""
         self._busy = 0
         self._slimmed = 0
         self.workers.reset()

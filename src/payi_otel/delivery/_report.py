@@ -69,6 +69,11 @@ class Reporter:
             text = "%d of %d packet(s) were lost in this process: %s"
             self._log.write(logging.WARNING, "account", 0, text, lost, account.created, ", ".join(reasons))
 
+    def crowded_out(self, limit: int) -> None:
+        """Calls end faster than packets can be made of them."""
+        text = "a packet is lost: calls end faster than packets are made, %d are waiting for that"
+        self._log.write(logging.WARNING, "crowd", max(self._window_s, 1.0), text, limit)
+
     def late(self) -> None:
         """A call ended after shutdown."""
         self._log.write(logging.WARNING, "late", max(self._window_s, 1.0), "a packet is lost: its call ended after shutdown")

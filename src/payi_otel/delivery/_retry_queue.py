@@ -150,8 +150,9 @@ class RetryQueue:
         item.is_slim = True
         slim = self._slim(item.held, stats.QUEUE_FULL) if self._slim is not None else None
         if slim is not None:
-            self._bytes += len(slim.json) - item.size
+            self._bytes -= item.size
             item.held = slim
+            self._bytes += item.size
             self._counters.bodies_dropped += 1
 
     def _leave_memory(self, item: Item) -> None:

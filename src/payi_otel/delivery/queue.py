@@ -29,6 +29,8 @@ from payi_otel.delivery.spool import Spool
 from payi_otel.delivery.stats import Stats
 from payi_otel.payload import Payload
 
+_MAX_INBOX: Final = 20_000
+"""Calls of which no packet has been made yet; they take more memory than packets, and no setting can know how much."""
 _JOIN_S: Final = 0.1
 """Granted to threads beyond a shutdown's deadline; what they held has been given up by then."""
 _FORK_WAIT_S: Final = 0.25
@@ -115,6 +117,9 @@ class DeliveryQueue:
             if self._is_closed:
                 self._refuse(item)
                 return item.ticket
+            if len(self._backlog.inbox) >= _MAX_INBOX:
+                self._crowd_out(item)
+                return item.ticket
             self._backlog.add(item)
             self._workers.call()
             if not self._workers.count:
@@ -129,7 +134,9 @@ class DeliveryQueue:
     def stats(self) -> Stats:
         """The account at this instant."""
         with self._lock:
-            return self._backlog.to_stats(late=len(self._courier.late), corrupt_records=self._spool.corrupt_records if self._spool else 0)
+            damaged = self._spool.corrupt_records if self._spool is not None else 0
+            courier = self._courier
+            return self._backlog.to_stats(late=len(courier.late), crowded_out=len(courier.crowded_out), corrupt_records=damaged)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Waits until every packet created before the call has its fate, the retry queue included; False: time ran out."""
@@ -190,6 +197,11 @@ class DeliveryQueue:
         self._courier.late.append(None)
         self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN))
         self._reporter.late()
+
+    def _crowd_out(self, item: Item) -> None:
+        self._courier.crowded_out.append(None)
+        self._courier.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
+        self._reporter.crowded_out(_MAX_INBOX)
 
     def _drain(self, deadline_s: float, *, exit_by: float | None) -> bool:
         with self._lock:

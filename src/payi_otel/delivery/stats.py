@@ -88,7 +88,7 @@ class Counters:
         self.dropped: dict[str, int] = {}
         self.failures: dict[str, int] = {}
 
-    def to_stats(self, *, inbox: int, made: int, on_disk: int, in_flight: int, shut_out: int, corrupt_records: int) -> Stats:
+    def to_stats(self, *, inbox: int, made: int, on_disk: int, in_flight: int, refused: Mapping[str, int], corrupt_records: int) -> Stats:
         """A snapshot.
 
         Args:
@@ -96,15 +96,18 @@ class Counters:
             made: Those that wait, `on_disk` of them on disk only.
             on_disk: See there.
             in_flight: Those that are worked on.
-            shut_out: Submissions after shutdown, which are created and dropped at once.
+            refused: Submissions that were created and dropped at once, by reason.
             corrupt_records: Damaged places in the spool.
         """
-        dropped = self.dropped if not shut_out else {**self.dropped, SHUTDOWN: self.dropped.get(SHUTDOWN, 0) + shut_out}
+        dropped = dict(self.dropped)
+        for reason, count in refused.items():
+            if count:
+                dropped[reason] = dropped.get(reason, 0) + count
         return Stats(
-            created=self.taken + inbox + shut_out,
+            created=self.taken + inbox + sum(refused.values()),
             delivered=self.delivered,
             dead_lettered=MappingProxyType(dict(self.dead)),
-            dropped=MappingProxyType(dict(dropped)),
+            dropped=MappingProxyType(dropped),
             queued=inbox + made - on_disk,
             in_flight=in_flight,
             spooled=on_disk + self.kept,
