@@ -43,7 +43,7 @@ def flood(scale: Scale) -> Result:
         one.offer(1)
         wait_for(lambda: one.queue.stats().failures)
         for _ in range(scale.count(20_000)):
-            one._submit(f"n{len(one.issued)}", {"body": body})
+            one.offer(1, body=body)
         wait_for(lambda: not one.queue._backlog.inbox and one.queue.stats().in_flight <= 1, 60)
         account = one.queue.stats()
         assert account.is_conserved
@@ -96,7 +96,7 @@ def hostile(scale: Scale) -> Result:
     with trial(scale) as one:
         for value in values:
             one.offer(1, user_id=value if isinstance(value, str) else "bob", body={"properties": {"hostile": str(type(value))}})
-            name = f"n{len(one.issued)}"
+            name = f"odd-{len(one.issued)}"
             packet = make(name, body={"provider_response_json": value})
             one.queue.submit(packet, None)  # type: ignore[arg-type]
             one.issued.add(packet.response_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import random
@@ -77,13 +78,14 @@ class Trial:
         self.chance = random.Random(scale.seed)
         self.result = Result()
         self.issued: set[str] = set()
+        self._numbers = itertools.count()
         self._waits_s: list[float] = []
         self._healed_at = time.monotonic()
 
     def offer(self, count: int, *, over_s: float = 0.0, **scope: Any) -> None:
         """Calls end, one after the other, in so many seconds."""
         for _ in range(count):
-            self._submit(f"n{len(self.issued)}", scope)
+            self._submit(f"n{next(self._numbers)}", scope)
             if over_s:
                 time.sleep(over_s / count)
 
@@ -117,7 +119,8 @@ class Trial:
 
     def drain(self, timeout_s: float = 60.0) -> None:
         """Everything gets its fate, and the law holds all along."""
-        assert self.queue.stats().is_conserved
+        account = self.queue.stats()
+        assert account.is_conserved, account
         assert self.queue.flush(timeout_s), f"not drained: {self.queue.stats()}"
         self.result.drain_s = time.monotonic() - self._healed_at
 
@@ -128,7 +131,7 @@ class Trial:
         account = self.queue.stats()
         taken = {packet["body"]["provider_response_id"]: packet["body"] for packet in self.server.packets}
         expected = self.issued - {f"chatcmpl-{name}" for name in dead}
-        assert account.is_conserved
+        assert account.is_conserved, account
         assert account.created == len(self.issued)
         assert sum(account.dropped.values()) == 0
         assert account.delivered == len(expected), account
