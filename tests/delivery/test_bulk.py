@@ -319,14 +319,15 @@ class TestEachItsOwnFate:
             assert account.delivered == account.created - 1
             assert account.is_conserved
 
-    def test_an_outage_in_the_middle_loses_nothing(self) -> None:
+    @pytest.mark.parametrize(("answer", "code"), [(Answer(503), "http_503"), (Answer(reset=True), "connection_error")])
+    def test_an_outage_in_the_middle_loses_nothing(self, answer: Answer, code: str) -> None:
         """The first half was taken, the second was not: only that is sent again."""
         requests = itertools.count()
         with IngestServer() as server:
-            server.decide(lambda request: [Answer(413), None, Answer(503), None][next(requests)])
+            server.decide(lambda request: [Answer(413), None, answer, None][next(requests)])
             outcomes = send_to(server, encoded(10))
         assert [outcome.fate for outcome in outcomes] == [Fate.DELIVERED] * 5 + [Fate.RETRY] * 5
-        assert {outcome.code for outcome in outcomes[5:]} == {"http_503"}
+        assert {outcome.code for outcome in outcomes[5:]} == {code}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import stat
 from pathlib import Path
 
@@ -197,6 +198,33 @@ class TestDisk:
         ]
         files.kill()
         assert {CONTENTS[0], CONTENTS[2]} <= set(left(Spool("/spool", files=files)))
+
+    def test_what_cannot_be_read_now_is_adopted_later(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its lock is let go, so that others may try, too; the segments behind it are found."""
+        files, now = CrashingFiles(), [0.0]
+        for content in CONTENTS[:2]:
+            assert Spool("/spool", files=files).write([content]) is not None
+            files.kill()
+        spool = Spool("/spool", files=files, clock=lambda: now[0])
+        files.failing = {"read"}
+        assert spool.adopt() == []
+        assert len(caplog.records) == 2
+        files.failing = set()
+        assert sorted(left(Spool("/spool", files=files))) == sorted(CONTENTS[:2])
+
+    def test_a_directory_that_is_removed_is_made_again(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Somebody tidied up: what was in it is gone, and no harm done."""
+        now = [0.0]
+        spool = Spool(str(tmp_path / "spool"), clock=lambda: now[0])
+        (record,) = spool.write([CONTENTS[0]]) or ()
+        shutil.rmtree(tmp_path / "spool")
+        spool.finish(record)
+        for content in (b"x" * SEGMENT_BYTES, CONTENTS[1]):
+            if spool.write([content]) is None:
+                now[0] += 31.0
+                assert spool.write([content]) is not None
+        spool.close()
+        assert CONTENTS[1] in left(Spool(str(tmp_path / "spool")))
 
     def test_what_is_not_forced_to_disk_is_not_accepted(self) -> None:
         """In the mode "always": a packet counts as written when a power cut cannot take it."""

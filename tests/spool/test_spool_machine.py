@@ -163,6 +163,17 @@ class Machine(RuleBasedStateMachine):
         self.forget()
         self.start()
 
+    @rule(mode=st.sampled_from(["down", "failing"]), seed=st.integers(0, 1000))
+    def crash_in_an_outage(self, mode: str, seed: int) -> None:
+        """What a spool is for, and what steps at random seldom add up to."""
+        self.change(mode)
+        self.submit(3)
+        self.work(6)
+        if self.sync_always:
+            self.cut_power(seed)
+        else:
+            self.kill()
+
     @rule()
     def stop(self) -> None:
         """A clean exit within no time, and a new process."""

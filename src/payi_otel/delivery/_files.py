@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Final, Protocol
@@ -176,7 +177,8 @@ class OsFiles:
 
     def remove(self, path: str) -> None:
         """The name; an open file lives on without one."""
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):  # somebody has tidied up
+            os.unlink(path)
 
     def close(self, fd: int) -> None:
         """And gives its lock back, unless a forked process holds it, too."""

@@ -27,6 +27,7 @@ _SYNC_S: Final = 0.5
 _RETRY_S: Final = 30.0
 """A disk that refused a write is asked again after this; other processes' segments are looked for as often."""
 _SUFFIX: Final = ".seg"
+_BEGUN: Final = _SUFFIX + _segment.UNFINISHED
 _QUARANTINE: Final = "quarantine"
 _DEAD_LETTERS: Final = "dead_letters"
 _MAX_DEAD_BYTES: Final = 16 * 1024 * 1024
@@ -130,14 +131,14 @@ class Spool:
         segment = record.segment
         try:
             segment.finish(record)
+            if segment is self._active and not segment.open_count and segment.size > _IDLE_BYTES:
+                with self._writing:
+                    if segment is self._active and not segment.open_count:
+                        self._leave_segment()
         except OSError as fault:
             if not self._is_closed:
                 text = "the spool %s cannot note what is delivered (%s): it may be sent once more"
                 self._log.write(logging.WARNING, "finish", _RETRY_S, text, self.directory, _describe(fault))
-        if segment is self._active and not segment.open_count and segment.size > _IDLE_BYTES:
-            with self._writing:
-                if segment is self._active and not segment.open_count:
-                    self._leave_segment()
 
     def keep_dead_letter(self, line: bytes) -> None:
         """Keeps what was refused for good, within a limit for each process; it is not sent again."""
@@ -228,37 +229,51 @@ class Spool:
 
     def adopt(self) -> list[Record]:
         """The open packets of one such segment, the oldest first; an empty list: there is none at present."""
-        if not self._is_closed and self._retry_at != math.inf:
-            try:
-                for name in sorted(self._files.names(self.directory)):
-                    records = self._adopt(os.path.join(self.directory, name))
-                    if records:
-                        return records
-            except OSError as fault:
-                text = "the spool %s cannot be searched for packets of earlier processes (%s)"
-                self._log.write(logging.WARNING, "adopt", math.inf, text, self.directory, _describe(fault))
+        for name in self._find_segments():
+            records = self._try_to_adopt(os.path.join(self.directory, name))
+            if records:
+                return records
         self._adopt_at = self._clock() + _RETRY_S
         return []
 
-    def _adopt(self, path: str) -> list[Record]:
-        is_unfinished = path.endswith(_SUFFIX + _segment.UNFINISHED)
-        if not is_unfinished and not path.endswith(_SUFFIX):
+    def _find_segments(self) -> list[str]:
+        if self._is_closed or self._retry_at == math.inf:
             return []
+        try:
+            return sorted(name for name in self._files.names(self.directory) if name.endswith((_SUFFIX, _BEGUN)))
+        except OSError as fault:
+            text = "the spool %s cannot be searched for packets of earlier processes (%s)"
+            self._log.write(logging.WARNING, "adopt", math.inf, text, self.directory, _describe(fault))
+            return []
+
+    def _try_to_adopt(self, path: str) -> list[Record]:
         with self._lock:
             fd = None if any(path == segment.path for segment in self._segments) else self._take(path)
         if fd is None:
             return []
+        try:
+            return self._adopt(path, fd)
+        except OSError as fault:
+            text = "%s cannot be taken over (%s): what it holds is not delivered now"
+            self._log.write(logging.WARNING, ("adopt", path), math.inf, text, path, _describe(fault))
+            self._files.close(fd)
+            return []
+
+    def _adopt(self, path: str, fd: int) -> list[Record]:
+        """Takes over a file that is ours alone now."""
         size = self._files.size(fd)
         content = _segment.Content(self._files.read(fd, 0, size)) if size <= MAX_SEGMENT_BYTES else _segment.Content(b"")
-        if not content.is_segment or is_unfinished:
-            self._put_aside(path, fd, size)
+        if not content.is_segment or path.endswith(_BEGUN):
+            self._put_aside(path, size)
+            self._files.close(fd)
             return []
         with self._lock:
             segment, records = _segment.adopt(self._files, path, fd, content, self._lock)
             self._segments.add(segment)
         self._quarantine(path, content.damaged)
         if not records:
-            segment.seal()
+            with contextlib.suppress(OSError):
+                segment.seal()
         return records
 
     def _take(self, path: str) -> int | None:
@@ -275,19 +290,16 @@ class Spool:
         self._files.close(fd)
         return None
 
-    def _put_aside(self, path: str, fd: int, size: int) -> None:
+    def _put_aside(self, path: str, size: int) -> None:
         """A file that is no segment."""
-        try:
-            if size <= len(_segment.HEADER):  # begun, and never written to
-                self._files.remove(path)
-                return
-            self.corrupt_records += 1
-            text = "%s is no segment of a spool: it is kept in %s"
-            self._log.write(logging.ERROR, ("aside", path), math.inf, text, path, _QUARANTINE)
-            self._files.prepare(os.path.join(self.directory, _QUARANTINE))
-            self._files.rename(path, os.path.join(self.directory, _QUARANTINE, os.path.basename(path)))
-        finally:
-            self._files.close(fd)
+        if size <= len(_segment.HEADER):  # begun, and never written to
+            self._files.remove(path)
+            return
+        self._files.prepare(os.path.join(self.directory, _QUARANTINE))
+        self._files.rename(path, os.path.join(self.directory, _QUARANTINE, os.path.basename(path)))
+        self.corrupt_records += 1
+        text = "%s is no segment of a spool: it is kept in %s"
+        self._log.write(logging.ERROR, ("aside", path), math.inf, text, path, _QUARANTINE)
 
     def _quarantine(self, path: str, pieces: Sequence[bytes]) -> None:
         name = os.path.basename(path).removesuffix(_SUFFIX)

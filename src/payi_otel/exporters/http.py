@@ -224,8 +224,11 @@ class HttpSink:
         return _answers.to_outcome(status, content, is_bulk=request.is_bulk, retry_after=retry_after)
 
     def _exchange_bulk(self, request: _wire.Request, count: int) -> list[Outcome] | Outcome | Refused:
-        """The same for several packets."""
-        status, content, retry_after = self._request(request)
+        """The same for several packets. Raises nothing: what has become of others by then must not be forgotten."""
+        try:
+            status, content, retry_after = self._request(request)
+        except Exception as fault:
+            return _faults.to_outcome(fault)
         return _answers.unverified(status) if content is None else _answers.to_outcomes(status, content, count, retry_after)
 
     def _request(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
