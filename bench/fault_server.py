@@ -186,7 +186,7 @@ class _Server:
             self._keep_all(_event_ids(body))
             return b"", 200, "application/x-protobuf"
         packets = json.loads(body)
-        is_bulk = path == "/api/v1/ingest/bulk"
+        is_bulk = path in ("/api/v1/ingest/bulk", "/api/v1/ingest/bulk-upsert")
         known = self._keep_all(packet["provider_response_id"] for packet in (packets if is_bulk else [packets]))
         answer: dict[str, Any] = {"request_id": f"request-{self.requests}", "ingest_timestamp": "2026-01-01T00:00:00Z"}
         if is_bulk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 
+from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.exporters import _answers, _wire
+from payi_otel.exporters._bulk import Bulk
 from payi_otel.exporters.http import HttpSink
 from payi_otel.packets.model import IngestPacket
 from payi_otel.testing import Answer, IngestServer
@@ -226,6 +229,43 @@ class TestLearning:
             assert slim["properties"] == {"payi_otel.bodies_dropped": "413"}
             assert sink.batching is not None
             assert sink.batching.max_bytes <= 512 * 1024
+
+    def test_where_only_single_packets_pass(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Something on the way breaks large requests off: after three times, packets go one by one for a while."""
+        with IngestServer() as server:
+            server.decide(lambda request: Answer(reset=True) if "bulk" in request["path"] else None)
+            with running(HttpSink(Target(server.url)), Retry(queue_interval=0.01)) as queue:
+                submit(queue, *map(make_packet, range(500)))
+                assert queue.flush(20)
+                assert queue.stats().delivered == 500
+            assert len([kind for kind in asked(server) if "upsert" in kind]) <= 3 + 4
+            assert server.duplicates == []
+        assert "requests with several packets fail, and those with one do not: packets go one by one for 300 s" in caplog.text
+
+    def test_an_outage_teaches_nothing_about_bulk(self) -> None:
+        """Single packets fail, too."""
+        now = [0.0]
+        answers: list[Any] = []
+        bulk = Bulk(
+            "auto",
+            exchange=lambda request, count: answers.pop(0),
+            send_single=lambda packet: Outcome(Fate.DELIVERED),
+            log=LimitedLog(logging.getLogger("test")),
+            clock=lambda: now[0],
+        )
+        down, taken = Outcome(Fate.RETRY, "http_503"), [Outcome(Fate.DELIVERED)] * 3
+        answers += [down, down, down, taken, down, down, taken]
+        for _ in range(7):
+            bulk.send(encoded(3))
+        bulk.note_single()
+        assert bulk.batching is not None
+        for _ in range(3):
+            answers.append(down)
+            bulk.send(encoded(3))
+            bulk.note_single()
+        assert bulk.batching is None
+        now[0] = 301.0
+        assert bulk.batching is not None
 
 
 class TestEachItsOwnFate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal
@@ -22,6 +23,9 @@ _MAX_ITEMS: Final = 100
 _MAX_BYTES: Final = 4 * 1024 * 1024
 """Pay-i's own limits are not documented; a 413 halves the second."""
 _LEAST_BYTES: Final = 64 * 1024
+_STRIKES: Final = 3
+_PAUSE_S: Final = 300
+"""Something on the way (a proxy, a body limit that resets the connection) that fails so often is asked again after this."""
 NOT_ENABLED: Final = frozenset({403, 404, 405})
 """Answers of an account for which an endpoint is not enabled, or of a wrong key or address: a single ingest tells which."""
 
@@ -36,6 +40,7 @@ class Bulk:
         exchange: Callable[[_wire.Request, int], list[Outcome] | Outcome | Refused],
         send_single: Callable[[EncodedPacket], Outcome],
         log: LimitedLog,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is known yet.
 
@@ -44,6 +49,7 @@ class Bulk:
             exchange: Makes one request with so many packets.
             send_single: Sends one packet by itself.
             log: For what is learnt.
+            clock: Seconds, monotonic.
         """
         self._mode = mode
         self._exchange = exchange
@@ -51,6 +57,10 @@ class Bulk:
         self._log = log
         self._paths: tuple[str, ...] = () if mode is False else (_wire.UPSERT_PATH, _wire.BULK_PATH)
         self._max_bytes = _MAX_BYTES
+        self._clock = clock
+        self._has_failed = False
+        self._strikes = 0
+        self._not_before = -math.inf
 
     def paths_for(self, packet: EncodedPacket) -> tuple[str, ...]:
         """Where it may go although its values cannot stand in headers."""
@@ -59,10 +69,21 @@ class Bulk:
     @property
     def batching(self) -> Batching | None:
         """How packets may go together at present."""
-        if not self._paths:
+        if not self._paths or self._clock() < self._not_before:
             return None
         takes_resends = self._paths[0] == _wire.UPSERT_PATH
         return Batching(1 if self._mode is True else _LEAST, _MAX_ITEMS, self._max_bytes, takes_resends)
+
+    def note_single(self) -> None:
+        """A packet that went by itself was taken: where that happens between one failure of many together and the next, it is no outage."""
+        if self._has_failed:
+            self._has_failed = False
+            self._strikes += 1
+        if self._strikes >= _STRIKES:
+            self._strikes = 0
+            self._not_before = self._clock() + _PAUSE_S
+            text = "requests with several packets fail, and those with one do not: packets go one by one for %d s"
+            self._log.write(logging.WARNING, "strikes", _PAUSE_S, text, _PAUSE_S)
 
     def learn_refusal(self, paths: Sequence[str]) -> None:
         """The account does not have these endpoints."""
@@ -80,8 +101,10 @@ class Bulk:
         answer = self._exchange(_wire.to_bulk(batch, path), len(batch))
         if isinstance(answer, Refused):
             return self._narrow_down(batch, path, answer)
+        self._has_failed = isinstance(answer, Outcome)
         if isinstance(answer, Outcome):
             return [answer] * len(batch)
+        self._strikes = 0
         # What may yet be taken in another form gets its second chance by itself.
         return [self._send_single(packet) if _wire.may_amend(outcome) else outcome for packet, outcome in zip(batch, answer, strict=True)]
 

@@ -140,6 +140,8 @@ class HttpSink:
             outcome = outcome if amended is None else self._send(amended)
         except Exception as fault:
             return _faults.to_outcome(fault)
+        if outcome.fate is Fate.DELIVERED:
+            self._bulk.note_single()
         self._warn(outcome)
         return outcome
 
