@@ -22,6 +22,7 @@ from payi_otel import Payi
 from payi_otel.clients import to_target
 from payi_otel.config import load_settings
 from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.delivery.spool import Spool
 from payi_otel.delivery.stats import Stats
 from payi_otel.exporters.http import HttpSink
 from payi_otel.packets.model import IngestPacket
@@ -43,8 +44,6 @@ CALM_S = (1.0, 10.0)
 WARM_S = 10.0
 """Healthy at first, so that there is something to compare with."""
 REST_S = 5
-TIMEOUT_S = 10.0
-"""For a request; with the default of 60 s a hang would be most of the run."""
 FLUSH_S = 180.0
 TICK_S = 0.02
 LOOK_S = 0.001
@@ -148,13 +147,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=200.0, help="packets a second (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="of the faults (default: a new one)")
+    parser.add_argument("--spool", help="a directory that keeps packets on disk until they are delivered; it must be empty afterwards")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     os.environ["NO_PROXY"] = "*"
     logging.getLogger("payi.instrument").addHandler(logging.NullHandler())  # its lines are not what is looked at here
     with FaultServer() as server:
         threads_before = threading.active_count()
-        queue = make_queue(server.url)
+        queue = make_queue(server.url, arguments.spool)
         soak = Soak(queue, server, rate=arguments.rate, rng=random.Random(arguments.seed))
         with running(soak.watch, until=soak.unwatched):
             with running(soak.submit, soak.fail, until=soak.ended):
@@ -167,19 +167,21 @@ def main() -> int:
     print(f"faults: {soak.faults_done}; {soak.looks} looks at the account; {report.duplicates} duplicates at the server")
     wrong = [*check_account(soak, account, report), *check_flat(soak.samples)]
     wrong += [f"{threads_left} threads are left after shutdown"] if threads_left else []
+    wrong += [f"{name} is left in the spool" for name in (os.listdir(arguments.spool) if arguments.spool else ())]
     print("\n".join(wrong) or "all held")
     return 1 if wrong else 0
 
 
-def make_queue(url: str) -> DeliveryQueue:
-    """The queue as `payi_instrument()` makes it, but that a packet is submitted as it is. A spool would be set here."""
-    sink = HttpSink(to_target(Payi(api_key=API_KEY, base_url=url, timeout=TIMEOUT_S)))
+def make_queue(url: str, spool: str | None) -> DeliveryQueue:
+    """The queue as `payi_instrument()` makes it, but that a packet is submitted as it is."""
+    sink = HttpSink(to_target(Payi(api_key=API_KEY, base_url=url)))
     settings = load_settings({})
     return DeliveryQueue(
         sink,
         convert=lambda span, payload: payload,  # type: ignore[arg-type, return-value]
         retry=settings.ingest_retry,
         exit_timeout_s=settings.exit_timeout_s,
+        spool=Spool(spool) if spool else None,
     )
 
 
