@@ -337,6 +337,7 @@ class TestDamage:
         spool.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 def test_a_forked_child_has_nothing_of_its_parents(tmp_path: Path) -> None:
     """Neither its files nor its locks: when the parent is gone, its packets may be had although the child lives."""
