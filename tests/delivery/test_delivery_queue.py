@@ -352,7 +352,7 @@ def test_flush_waits_only_for_what_came_before() -> None:
         done: list[bool] = []
         flusher = threading.Thread(target=lambda: done.append(queue.flush(10)))
         flusher.start()
-        wait_for(lambda: queue._backlog._destination._flushes == 1)
+        wait_for(lambda: queue._backlog.destination._flushes == 1)
         submit(queue, make_packet(2))
         gates["chatcmpl-1"].opened.set()
         flusher.join(10)

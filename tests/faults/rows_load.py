@@ -48,7 +48,7 @@ def flood(scale: Scale) -> Result:
         account = one.queue.stats()
         assert account.is_conserved
         assert account.bodies_dropped > 0
-        held = one.queue._backlog._retry._bytes
+        held = one.queue._backlog.retry_queue._bytes
         assert held <= limit
         one.heal()
         one.drain()

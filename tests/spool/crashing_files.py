@@ -95,7 +95,7 @@ class CrashingFiles:
 
     def lock(self, fd: int) -> bool:
         """False when another descriptor has it."""
-        file = self._open[fd]
+        file = self._file(fd)
         if file.holder not in (None, fd):
             return False
         file.holder = fd
@@ -103,11 +103,11 @@ class CrashingFiles:
 
     def is_same(self, path: str, fd: int) -> bool:
         """Whether it has that name."""
-        return self._names.get(path) is self._open[fd]
+        return self._names.get(path) is self._file(fd)
 
     def size(self, fd: int) -> int:
         """Bytes."""
-        return len(self._open[fd].content)
+        return len(self._file(fd).content)
 
     def size_of(self, path: str) -> int:
         """Bytes."""
@@ -116,12 +116,12 @@ class CrashingFiles:
     def read(self, fd: int, offset: int, size: int) -> bytes:
         """Up to so many."""
         self._may("read")
-        return bytes(self._open[fd].content[offset : offset + size])
+        return bytes(self._file(fd).content[offset : offset + size])
 
     def write(self, fd: int, offset: int, content: bytes) -> int:
         """As much as there is room for."""
         self._may("write")
-        file = self._open[fd]
+        file = self._file(fd)
         more = max(0, offset + len(content) - len(file.content))
         room = more if self.free_bytes is None else min(more, self.free_bytes)
         written = len(content) - (more - room)
@@ -135,7 +135,7 @@ class CrashingFiles:
     def truncate(self, fd: int, size: int) -> None:
         """Cuts it."""
         self._may("truncate")
-        file = self._open[fd]
+        file = self._file(fd)
         if self.free_bytes is not None:
             self.free_bytes += max(0, len(file.content) - size)
         del file.content[size:]
@@ -143,7 +143,7 @@ class CrashingFiles:
     def sync(self, fd: int) -> None:
         """Its content is sure from here on."""
         self._may("sync")
-        self._open[fd].durable = bytes(self._open[fd].content)
+        self._file(fd).durable = bytes(self._file(fd).content)
 
     def sync_directory(self, directory: str) -> None:
         """The names are sure from here on."""
@@ -164,9 +164,15 @@ class CrashingFiles:
 
     def close(self, fd: int) -> None:
         """And the lock."""
-        file = self._open.pop(fd)
+        file = self._file(fd)
+        del self._open[fd]
         if file.holder == fd:
             file.holder = None
+
+    def _file(self, fd: int) -> _File:
+        if fd not in self._open:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return self._open[fd]
 
     def _may(self, method: str) -> None:
         if method in self.failing:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import pytest
 from crashing_files import CrashingFiles
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 
+from payi_otel.delivery._files import OsFiles
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
 from payi_otel.exporters.http import HttpSink
@@ -382,6 +386,101 @@ def test_nothing_is_lost_when_the_worker_is_late(server: IngestServer, outage: C
     with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as following:
         assert following.replay(20)
     assert ids(server) == numbers(range(100))
+
+
+def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_path: Path) -> None:
+    """Its threads, its files and its locks; what it had delivered is not on disk."""
+    queue = DeliveryQueue(HttpSink(Target(server.url)), convert=lambda span, payload: span, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
+    submit(queue, *map(make_packet, range(20)))
+    assert queue.flush(5)
+    reference = weakref.ref(queue)
+    del queue
+    wait_for(lambda: gc.collect() >= 0 and reference() is None)
+    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("payi-delivery")])
+    wait_for(lambda: list(tmp_path.iterdir()) == [])
+
+
+def test_a_spool_that_is_removed_under_us_is_written_anew(server: IngestServer, outage: Callable[[], None], tmp_path: Path) -> None:
+    """Somebody tidied up: what is in memory, or can still be read, is put on disk again at the latest at exit."""
+    directory = tmp_path / "spool"
+    retry = Retry(queue_max_size=5, queue_interval=60)
+    with running(HttpSink(Target(server.url)), retry, spool=Spool(str(directory))) as queue:
+        submit(queue, *map(make_packet, range(10)))
+        wait_for(lambda: queue.stats().spooled and not queue.stats().in_flight)
+        shutil.rmtree(directory)
+        submit(queue, *map(make_packet, range(10, 20)))
+        wait_for(lambda: queue.stats().queued + queue.stats().spooled == 20 and not queue.stats().in_flight)
+        queue.shutdown(0.1)
+        account = queue.stats()
+    assert (account.created, account.spooled, account.dropped, account.is_conserved) == (20, 20, {}, True)
+    outage()
+    with running(HttpSink(Target(server.url)), spool=Spool(str(directory))) as queue:
+        assert queue.replay(20)
+    assert ids(server) == numbers(range(20))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shutdown_in_the_middle_writes_each_packet_once(server: IngestServer, tmp_path: Path, seed: int) -> None:
+    """Whatever the workers have begun: delivered, on disk or dropped, and never two of them."""
+
+    class Slow(OsFiles):
+        def write(self, fd: int, offset: int, content: bytes) -> int:
+            time.sleep(0.003 if len(content) > 100 else 0)
+            return super().write(fd, offset, content)
+
+    def convert(span: Any, payload: Any) -> Any:
+        time.sleep(0.001)
+        assert span is not None
+        return span
+
+    queue = DeliveryQueue(
+        HttpSink(Target(server.url)), convert=convert, retry=Retry(), spool=Spool(str(tmp_path), files=Slow()), exit_timeout_s=0.0
+    )
+    submit(queue, *map(make_packet, range(100)))
+    time.sleep(0.01 + 0.02 * seed)
+    queue.shutdown(0.02)
+    account = queue.stats()
+    assert (account.created, account.is_conserved) == (100, True)
+    with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as following:
+        assert following.replay(20)
+        assert following.stats().adopted == account.spooled
+    assert len(server.packets) >= 100 - sum(account.dropped.values())
+
+
+def test_a_fork_in_the_middle_of_adopting_leaves_the_child_at_rest(
+    server: IngestServer, outage: Callable[[], None], tmp_path: Path
+) -> None:
+    """The child neither spins nor keeps the file."""
+    with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path / "left"))) as queue:
+        submit(queue, *map(make_packet, range(5)))
+        wait_for(lambda: queue.stats().failures)
+    code = """
+import threading, warnings
+from payi_otel.delivery._files import OsFiles
+warnings.simplefilter("ignore", DeprecationWarning)
+class Slow(OsFiles):
+    reading = threading.Event()
+    def read(self, fd, offset, size):
+        self.reading.set()
+        time.sleep(1)
+        return super().read(fd, offset, size)
+left = Spool(directory + "/left", files=Slow())
+other = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), spool=left)
+Slow.reading.wait()
+child = os.fork()
+if child == 0:
+    submit(other, make_packet("child"))
+    assert other.flush(5)
+    used = time.process_time()
+    time.sleep(1)
+    os._exit(0 if time.process_time() - used < 0.3 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert other.replay(10)
+"""
+    outage()
+    done = subprocess.run([sys.executable, "-c", PROLOGUE + code, server.url, str(tmp_path)], check=False, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert ids(server) == sorted([*map(str, range(5)), "child"])
 
 
 def test_adopted_packets_do_not_all_come_at_once(server: IngestServer, outage: Callable[[], None], tmp_path: Path) -> None:

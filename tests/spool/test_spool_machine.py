@@ -85,7 +85,7 @@ class Service:
 def name_of(item: Item) -> str:
     """Whose packet it is, or is going to be."""
     packet = item.held.packet if isinstance(item.held, EncodedPacket) else item.span
-    return packet.response_id if packet is not None else ""  # type: ignore[attr-defined]
+    return packet.response_id if packet is not None else f"on disk {id(item)}"  # type: ignore[attr-defined]
 
 
 class Machine(RuleBasedStateMachine):
@@ -183,12 +183,12 @@ class Machine(RuleBasedStateMachine):
 
     def exit(self) -> None:
         """What could not be put on disk is counted as dropped."""
-        open_items = list(self.queue._backlog._all_open())
+        names = {name_of(item): item for item in self.queue._backlog.list_open()}
         self.queue.shutdown(0.0)
         account = self.queue.stats()
         assert account.queued == account.in_flight == 0
         assert account.is_conserved
-        lost = {name_of(item) for item in open_items if item.record is None}
+        lost = {name for name, item in names.items() if item.record is None}
         assert account.dropped == ({"shutdown": len(lost)} if lost else {})
         self.may_be_lost |= lost
 

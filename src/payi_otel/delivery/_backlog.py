@@ -6,8 +6,7 @@ No threads, no clock and no I/O in here. But for `add`, the queue's one lock is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from payi_otel.delivery import stats
@@ -58,9 +57,10 @@ class Backlog:
         self._parks = retry.queue_enabled and not is_inline
         """While the destination is down, new packets wait without an attempt of their own."""
         self._batching = batching
-        self._destination = Destination(retry, max_senders)
+        self.destination = Destination(retry, max_senders)
         self.counters = Counters()
-        self._retry = RetryQueue(retry, slim, self.counters)
+        self.retry_queue = RetryQueue(retry, slim, self.counters)
+        self._max_inline = max_senders if is_inline else 0
         self.inbox: deque[Item] = deque()
         self._parts: deque[Item] = deque()
         """The results of batches, which may be many: calls go before them."""
@@ -73,6 +73,8 @@ class Backlog:
         self._exit_barrier: Barrier | None = None
         self.adopted_count = 0
         """Packets of other processes whose fate is open."""
+        self.takes_none = False
+        """The process is ending: workers end what they have begun."""
         self.is_finished = False
 
     def add(self, item: Item) -> None:
@@ -82,26 +84,21 @@ class Backlog:
     @property
     def is_empty(self) -> bool:
         """True when every packet has its fate."""
-        return self.is_finished or not (self.inbox or self._parts or self._staged or self._retry.count or self._working)
+        return self.is_finished or not (self.inbox or self._parts or self._staged or self.retry_queue.count or self._working)
 
     @property
     def has_next(self) -> bool:
         """True when there is something that need not wait for a drain or for a request to end."""
         can_send = self._can_send()
-        return self._can_make(can_send) or (can_send and (len(self._staged) > 0 or self._retry.ready_count > 0))
-
-    @property
-    def waiting_count(self) -> int:
-        """Packets in the retry queue."""
-        return self._retry.count
+        return self._can_make(can_send) or (can_send and (len(self._staged) > 0 or self.retry_queue.ready_count > 0))
 
     def to_stats(self, *, late: int, crowded_out: int, corrupt_records: int) -> Stats:
         """The account at this instant; `late` are submissions after shutdown, `crowded_out` those for which there was no room."""
         inbox, stray = (0, len(self.inbox)) if self.is_finished else (len(self.inbox) + len(self._parts), 0)
         return self.counters.to_stats(
             inbox=inbox,
-            made=self._retry.count + len(self._staged),
-            on_disk=self._retry.on_disk + self._staged.on_disk,
+            made=self.retry_queue.count + len(self._staged),
+            on_disk=self.retry_queue.on_disk + self._staged.on_disk,
             in_flight=len(self._working),
             refused={stats.SHUTDOWN: late + stray, stats.QUEUE_FULL: crowded_out},
             corrupt_records=corrupt_records,
@@ -111,7 +108,7 @@ class Backlog:
 
     def take(self, now: float) -> Task | None:
         """What to work on next, or None when nothing is due. `end` must follow."""
-        if self.is_finished:
+        if self.is_finished or self.takes_none:
             return None
         # In turns: neither a long queue nor a steady stream of new packets may hold up the other.
         self._prefers_sending = not self._prefers_sending
@@ -119,14 +116,11 @@ class Backlog:
         can_make = self._can_make(can_send)
         task = self._take_sendable(can_make) if can_send and (self._prefers_sending or not can_make) else None
         if task is None and can_make:
-            self.counters.taken += 1
-            task = Task(
-                [(self.inbox or self._parts).popleft()], sends=not (self._makes_ahead or (self._destination.is_down and self._parks))
-            )
+            task = self._take_new()
         task = task or self._take_drained(now)
         if task is not None:
             for item in task.items:
-                item.generation = self._destination.generation
+                item.generation = self.destination.generation
                 self._working.add(item)
             self._sending += task.sends
             self._batches += task.is_batch
@@ -137,36 +131,43 @@ class Backlog:
         self._sending -= task.sends
         self._batches -= task.is_batch
         if was_taken:
-            self._wake(self._destination.speed_up())
-        if self._exit_barrier is not None and not self._working and self._destination.is_given_up:
+            self._wake(self.destination.speed_up())
+        if self._exit_barrier is not None and not self._working and self.destination.is_given_up:
             self._exit_barrier.cleared.set()
 
     def rest_s(self, now: float) -> float | None:
         """How long nothing is due; None: until something is added."""
-        if self.is_finished:
+        if self.is_finished or self.takes_none:
             return None
         if self.has_next:
             return 0.0
-        drain_at = self._destination.drain_at
-        if drain_at is None or self._destination.is_probing or not self._retry.has_waiting:
+        drain_at = self.destination.drain_at
+        if drain_at is None or self.destination.is_probing or not self.retry_queue.has_waiting:
             return None
         return max(0.0, drain_at - now)
 
     def _can_send(self) -> bool:
-        return self._sending < self._destination.senders
+        # Who waits for a packet must not wait for those of others, too.
+        return self._sending < max(self.destination.senders, self._max_inline)
 
     def _can_make(self, can_send: bool) -> bool:
         # While the destination is down, a packet is made to wait; its span takes more memory than its bytes.
-        waits = self._parks if self._destination.is_down else self._makes_ahead and self._staged.has_room
+        waits = self._parks if self.destination.is_down else self._makes_ahead and self._staged.has_room
         return bool(self.inbox or self._parts) and (can_send or waits)
+
+    def _take_new(self) -> Task:
+        item = (self.inbox or self._parts).popleft()
+        item.is_making = True
+        self.counters.taken += 1
+        return Task([item], sends=not (self._makes_ahead or (self.destination.is_down and self._parks)))
 
     def _take_sendable(self, can_make: bool) -> Task | None:
         batching = self._batching()
         # While there is more to be made, packets that have just been made wait for company.
         staged = 0 if batching is not None and can_make and len(self._staged) < batching.max_items else len(self._staged)
         self._prefers_ready = not self._prefers_ready
-        is_ready = self._retry.ready_count > 0 and (self._prefers_ready or not staged)
-        line, count = (self._retry, self._retry.ready_count) if is_ready else (self._staged, staged)
+        is_ready = self.retry_queue.ready_count > 0 and (self._prefers_ready or not staged)
+        line, count = (self.retry_queue, self.retry_queue.ready_count) if is_ready else (self._staged, staged)
         if not count:
             return None
         if batching is not None and (count < batching.least or self._batches >= _MAX_BATCHES):
@@ -174,15 +175,15 @@ class Backlog:
         return take_together(line, batching)
 
     def _take_drained(self, now: float) -> Task | None:
-        destination = self._destination
-        if destination.is_probing or destination.drain_at is None or now < destination.drain_at or not self._retry.has_waiting:
+        destination = self.destination
+        if destination.is_probing or destination.drain_at is None or now < destination.drain_at or not self.retry_queue.has_waiting:
             return None
         destination.drain_at = None
-        item = self._retry.pop_waiting()
+        item = self.retry_queue.pop_waiting()
         if destination.is_down:
             item.is_probe = destination.is_probing = True
         else:
-            self._wake(self._retry.release())
+            self._wake(self.retry_queue.release())
         return Task([item], sends=True)
 
     # what becomes of a packet
@@ -192,7 +193,7 @@ class Backlog:
         item = task.items[0]
         if not item.is_open:
             return None, []
-        if self._destination.is_down and self._parks and item.ticket is None:
+        if self.destination.is_down and self._parks and item.ticket is None:
             self._working.discard(item)
             return None, self._enqueue(item, now, at_head=False)
         if task.sends:
@@ -210,7 +211,7 @@ class Backlog:
     def begin_attempt(self, item: Item) -> None:
         """Counts an attempt before it is made."""
         item.begin_attempt(self.counters)
-        if self._retry.count:
+        if self.retry_queue.count:
             self._wake(1)  # this worker may be away for long: another one has to keep the time of the next drain
 
     def deliver(self, item: Item, *, duplicate: bool) -> bool:
@@ -234,7 +235,7 @@ class Backlog:
 
     def expel(self, item: Item, reason: str) -> None:
         """Gives a packet up wherever it is: a fault of ours left it there."""
-        self._retry.remove(item)
+        self.retry_queue.remove(item)
         self._staged.remove(item)
         self.drop(item, reason)
 
@@ -259,14 +260,14 @@ class Backlog:
             self.counters.taken += 1
             self.counters.adopted += 1
             self.adopted_count += 1
-            self._retry.push(item, is_ready=not self._destination.is_down)
-        if self._destination.is_down:
-            self._destination.plan_drain(now)
-        self._wake(self._retry.count)
+            self.retry_queue.push(item, is_ready=not self.destination.is_down)
+        if self.destination.is_down:
+            self.destination.plan_drain(now)
+        self._wake(self.retry_queue.count)
 
     def is_poison(self, item: Item, outcome: Outcome) -> bool:
         """Whether this failure is the packet's last; failures of a destination that is down do not count against it."""
-        return outcome.fault is Fault.PACKET and not self._destination.is_down and item.fail(self.counters.delivered)
+        return outcome.fault is Fault.PACKET and not self.destination.is_down and item.fail(self.counters.delivered)
 
     def retry_later(self, item: Item, outcome: Outcome, now: float, *, is_suspect: bool = True) -> list[Item]:
         """Keeps a packet for a later attempt; returns those that had to make room. Of several sent together one is the suspect."""
@@ -278,8 +279,8 @@ class Backlog:
             if is_suspect:
                 self._suspect(item, outcome, now, was_probe=was_probe)
             return self._enqueue(item, now, at_head=False)
-        if item.generation != self._destination.generation and not self._destination.is_down:
-            self._retry.push(item, is_ready=True)  # the attempt began before the destination came back, and says nothing about now
+        if item.generation != self.destination.generation and not self.destination.is_down:
+            self.retry_queue.push(item, is_ready=True)  # the attempt began before the destination came back, and says nothing about now
             self._wake(1)
             return self._make_room()
         self._mark_down(now, outcome, is_probe=was_probe)
@@ -295,31 +296,31 @@ class Backlog:
 
     def _release_probe(self, item: Item) -> bool:
         was_probe, item.is_probe = item.is_probe, False
-        self._destination.is_probing = self._destination.is_probing and not was_probe
+        self.destination.is_probing = self.destination.is_probing and not was_probe
         return was_probe
 
     def _suspect(self, item: Item, outcome: Outcome, now: float, *, was_probe: bool) -> None:
         was_suspect = item in self._suspects
         self._suspects.add(item)
-        self._destination.slow_down()
-        if was_probe and self._destination.down_by is Fault.DESTINATION:
+        self.destination.slow_down()
+        if was_probe and self.destination.down_by is Fault.DESTINATION:
             self._recover()  # it answers again, if only this packet badly
         elif len(self._suspects) >= _SUSPECTS or (was_probe and was_suspect):
             self._suspects.clear()
             self._mark_down(now, outcome, is_probe=was_probe)
         elif was_probe:
-            self._destination.drain_at = max(now, self._destination.not_before)  # may be this packet alone: another one probes at once
+            self.destination.drain_at = max(now, self.destination.not_before)  # may be this packet alone: another one probes at once
         else:
-            self._destination.postpone(now, outcome)
+            self.destination.postpone(now, outcome)
 
     def _enqueue(self, item: Item, now: float, *, at_head: bool) -> list[Item]:
         item.was_queued = True
-        self._retry.push(item, at_head=at_head)
-        self._destination.plan_drain(now)
+        self.retry_queue.push(item, at_head=at_head)
+        self.destination.plan_drain(now)
         return self._make_room()
 
     def _make_room(self) -> list[Item]:
-        given_up = self._retry.make_room()
+        given_up = self.retry_queue.make_room()
         for item in given_up:
             self.drop(item, stats.QUEUE_FULL)
         return given_up
@@ -327,43 +328,43 @@ class Backlog:
     # the destination
 
     def _mark_down(self, now: float, outcome: Outcome, *, is_probe: bool) -> None:
-        if not self._destination.is_down:
-            self._retry.hold_back()
+        if not self.destination.is_down:
+            self.retry_queue.hold_back()
             while self._staged and self._parks:
                 item = self._staged.pop()
                 item.was_queued = True
-                self._retry.push(item)
-        self._destination.mark_down(now, outcome, is_probe=is_probe)
+                self.retry_queue.push(item)
+        self.destination.mark_down(now, outcome, is_probe=is_probe)
 
     def _recover(self) -> bool:
         """The destination answered; True when it had been down."""
-        came_back = self._destination.recover()
+        came_back = self.destination.recover()
         if came_back:
-            self._destination.drain_at = None
-            self._wake(self._retry.release())
+            self.destination.drain_at = None
+            self._wake(self.retry_queue.release())
         return came_back
 
     # flush and shutdown
 
     def begin_flush(self, now: float, *, exit_by: float | None = None) -> Barrier:
         """Starts a drain at once; the barrier clears when every packet that is open now has its fate."""
-        open_items = list(self._all_open())
+        open_items = self.list_open()
         barrier = Barrier(len(open_items))
         if exit_by is not None:
             self._exit_barrier = barrier
         for item in open_items:
             item.barriers = (*item.barriers, barrier)
-        self._destination.begin_flush(now, exit_by=exit_by, has_waiting=self._retry.has_waiting)
+        self.destination.begin_flush(now, exit_by=exit_by, has_waiting=self.retry_queue.has_waiting)
         self._wake(1)
         return barrier
 
-    def end_flush(self) -> None:
-        """Nobody waits for that flush any more."""
-        self._destination.end_flush()
+    def list_open(self) -> list[Item]:
+        """Packets without a fate."""
+        return [*copy_while_changing(self.inbox), *self._parts, *self._staged, *self.retry_queue, *self._working]
 
     def list_unwritten(self) -> list[Item]:
-        """Open packets that are not on disk."""
-        return [item for item in self._all_open() if item.record is None]
+        """Those of them that are not on disk."""
+        return [item for item in self.list_open() if item.record is None]
 
     def sweep(self, reason: str) -> tuple[list[Item], int]:
         """Nothing is taken any more. Returns the open packets, which are given up, and how many are left on disk to the next process."""
@@ -371,8 +372,8 @@ class Backlog:
         while self.inbox or self._parts:
             self._working.add((self.inbox or self._parts).popleft())
             self.counters.taken += 1
-        open_items = list(self._all_open())
-        self._retry.clear()
+        open_items = self.list_open()
+        self.retry_queue.clear()
         self._staged.clear()
         given_up = [item for item in open_items if item.record is None]
         for item in open_items:
@@ -382,16 +383,13 @@ class Backlog:
                 self.counters.kept += 1
         return given_up, len(open_items) - len(given_up)
 
-    def _all_open(self) -> Iterator[Item]:
-        return chain(copy_while_changing(self.inbox), self._parts, self._staged, self._retry, self._working)
-
     def _close(self, item: Item) -> bool:
         self._working.discard(item)
         self._suspects.discard(item)
         item.is_waiting = False
         if item.is_probe:
-            item.is_probe = self._destination.is_probing = False
-            self._destination.drain_at = 0.0 if self._retry.has_waiting else None
+            item.is_probe = self.destination.is_probing = False
+            self.destination.drain_at = 0.0 if self.retry_queue.has_waiting else None
         was_open, item.is_open = item.is_open, False
         self.adopted_count -= was_open and item.is_adopted
         for barrier in item.barriers:

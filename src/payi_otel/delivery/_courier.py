@@ -10,6 +10,7 @@ from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from payi_otel._guard import guard
 from payi_otel.delivery import stats
 from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._item import Item, RetrySettings, Task
@@ -64,6 +65,8 @@ class Courier:
         self._busy = 0
         self._slimmed = 0
         self.workers.reset()
+        if self.keeper is not None:
+            self.keeper.reset()
         self.backlog = Backlog(
             self._retry,
             self.workers.call,
@@ -76,8 +79,8 @@ class Courier:
 
     def turn(self) -> None:
         """Works on at most one task. Called by the workers."""
-        if self.keeper is not None and not self.stopping.is_set():
-            self.keeper.keep(self.backlog, self.lock)
+        if self.keeper is not None and not self.stopping.is_set() and self.keeper.is_due(self.backlog):
+            self._keep(self.keeper)
         with self.lock:
             task = self.backlog.take(time.monotonic())
             self._busy += task is not None
@@ -104,11 +107,31 @@ class Courier:
                 self._busy -= 1
                 self.backlog.end(task, was_taken=was_taken)
 
+    def _keep(self, keeper: Keeper) -> None:
+        """A disk may take its time: another worker listens meanwhile."""
+        with self.lock:
+            self._busy += 1
+            is_last = self._busy >= self.workers.count
+        if is_last:
+            self.workers.add(wait=True)
+        try:
+            with guard("keeping packets on disk"):
+                keeper.keep(self.backlog, self.lock)
+        finally:
+            with self.lock:
+                self._busy -= 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for its time: what is being worked on is in a worker's hands."""
+        with self.lock:
+            return self.backlog.rest_s(time.monotonic()) is None
+
     def rest_s(self) -> float | None:
         """How long there is nothing to do; None: until something is submitted. Called by the workers."""
         with self.lock:
             rest_s = self.backlog.rest_s(time.monotonic())
-            if self.keeper is None or self.backlog.is_finished:
+            if self.keeper is None or self.backlog.is_finished or self.stopping.is_set():
                 return rest_s
             keeping_s = self.keeper.rest_s(self.backlog)
         return keeping_s if rest_s is None else min(rest_s, keeping_s)
@@ -117,11 +140,14 @@ class Courier:
 
     def _make(self, task: Task) -> Task | None:
         """The task to send the packet at once; None where it waits, or there is none."""
-        (item,) = task.items
-        if not self.make_packet(item):
-            return None
-        if self.keeper is not None:
-            self.keeper.write([item])
+        item = task.items[0]
+        try:
+            if not self.make_packet(item):
+                return None
+            if self.keeper is not None:
+                self.keeper.write([item])
+        finally:
+            item.is_making = False
         with self.lock:
             placed, dropped = self.backlog.place(task, time.monotonic())
         self._report_full(dropped)
@@ -268,11 +294,12 @@ class Courier:
                 self.backlog.drop(item, stats.QUEUE_DISABLED)
             else:
                 dropped = self.backlog.retry_later(item, outcome, time.monotonic(), is_suspect=is_suspect)
-            waiting = self.backlog.waiting_count
+            waiting = self.backlog.retry_queue.count
         if outcome.fate is Fate.DEAD and self.keeper is not None:
             self.keeper.bury(item, outcome)
+        response_id = item.response_id
         self.settle(item, outcome)
-        self._reporter.attempt(outcome, item.response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
+        self._reporter.attempt(outcome, response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
         self._report_full(dropped)
         return outcome.fate is Fate.DELIVERED
 
@@ -283,13 +310,16 @@ class Courier:
             self._reporter.bodies_dropped(slimmed, self._retry.queue_max_bytes)
         for item in dropped:
             self._reporter.queue_full(item.response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
+            self.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
 
     def settle(self, item: Item, outcome: Outcome | None) -> None:
         """Wakes who waits for it; a packet that has its fate need not be kept on disk."""
         if item.ticket is not None:
             item.ticket.settle(outcome)
-        if self.keeper is not None and item.record is not None and not item.is_open:
-            self.keeper.spool.finish(item.record)
+        if not item.is_open:
+            if self.keeper is not None and item.record is not None:
+                self.keeper.spool.finish(item.record)
+            item.let_go()
 
 
 def _to_sent(item: Item) -> IngestPacket | EncodedPacket | None:

@@ -101,6 +101,7 @@ class Item:
         "is_adopted",
         "is_aged",
         "is_listed",
+        "is_making",
         "is_open",
         "is_probe",
         "is_slim",
@@ -122,6 +123,8 @@ class Item:
         """In the retry queue; known to be among its oldest; among those whose bodies may be left out; without bodies."""
         self.record: Record | None = None
         """Where it is on disk; where `held` is None then, it is only there."""
+        self.is_making = False
+        """A worker is at it: it becomes a packet, and is put on disk where there is a spool."""
         self.is_adopted = False
         """Another process left it on disk."""
         self.batch_limit = 0
@@ -134,6 +137,10 @@ class Item:
     def hold(self, packet: IngestPacket | EncodedPacket) -> None:
         """Keeps the packet and lets go of what it was made from."""
         self.held, self.span, self.payload = packet, None, None
+
+    def let_go(self) -> None:
+        """It has its fate: whoever still knows of it need not keep its content alive."""
+        self.held = self.span = self.payload = None
 
     def begin_attempt(self, counters: Counters) -> None:
         """Counts an attempt before it is made."""

@@ -16,7 +16,10 @@ from payi_otel.delivery.spool import SEGMENT_BYTES, Spool
 
 _MAX_ADOPTED: Final = 1_000
 """While so many packets of other processes are open, no more are taken over: whoever has time may have them."""
-_MAX_MAKING_S: Final = 1.0
+_MAX_RECORD_BYTES: Final = 8 * SEGMENT_BYTES
+"""A larger packet is kept without its words: whoever reads a segment reads it whole."""
+_PAUSE_S: Final = 0.005
+_MAX_MAKING_S: Final = 0.4
 """At exit, calls that no worker came to are made packets of for so long at most."""
 
 
@@ -27,6 +30,10 @@ class Keeper:
         self.spool = spool
         self._sink = sink
         self._with_content = retry.spool_content
+        self.reset()
+
+    def reset(self) -> None:
+        """The state of a new object, and of a forked child."""
         self._adopting = threading.Lock()
 
     @property
@@ -69,6 +76,10 @@ class Keeper:
             held = held if self._with_content else self._sink.slim(held, "spool") or held
             self.spool.keep_dead_letter(to_dead_letter(held, outcome, datetime.now(timezone.utc).isoformat()))
 
+    def is_due(self, backlog: Backlog) -> bool:
+        """Whether `keep` has something to do."""
+        return self.rest_s(backlog) == 0.0
+
     def keep(self, backlog: Backlog, lock: threading.Lock) -> None:
         """What is due: forcing to disk what was written, and looking for packets of processes that are gone."""
         if self.spool.sync_in_s() == 0.0:
@@ -101,12 +112,16 @@ class Keeper:
         return adopt_s if sync_s is None else min(sync_s, adopt_s)
 
     def save(self, backlog: Backlog, lock: threading.Lock, make: Callable[[Item], bool]) -> None:
-        """The last look: what is open and not on disk is put there."""
+        """The last look: what is open and not on disk is put there. Workers take nothing any more."""
+        self._rescue(backlog, lock)
         with lock:
             unwritten = backlog.list_unwritten()
         deadline_s = time.monotonic() + _MAX_MAKING_S
+        while any(item.is_making for item in unwritten) and time.monotonic() < deadline_s:
+            time.sleep(_PAUSE_S)
+        unwritten = [item for item in unwritten if item.record is None and not item.is_making and item.is_open]
         for item in unwritten:
-            if item.held is None and item.is_open and time.monotonic() < deadline_s:
+            if item.held is None and time.monotonic() < deadline_s:
                 make(item)
         self.write(item for item in unwritten if item.held is not None and item.is_open)
         with lock:
@@ -115,6 +130,22 @@ class Keeper:
             if item.record is not None:
                 self.spool.finish(item.record)
 
+    def _rescue(self, backlog: Backlog, lock: threading.Lock) -> None:
+        """Packets whose file was removed under us are not on disk; while it is open, they can still be read from it."""
+        with lock:
+            written = [item for item in backlog.list_open() if item.record is not None]
+        segments = {item.record.segment: item.record for item in written if item.record is not None}
+        gone = {segment for segment, record in segments.items() if not self.spool.is_there(record)}
+        for item in written:
+            if item.record is not None and item.record.segment in gone and (item.held is not None or self._can_load(item)):
+                item.record = None
+
+    def _can_load(self, item: Item) -> bool:
+        try:
+            return self.load(item)
+        except OSError:
+            return False
+
     def _write(self, items: list[Item], contents: list[bytes]) -> None:
         records = self.spool.write(contents)
         for item, record in zip(items, records or (), strict=False):
@@ -122,8 +153,8 @@ class Keeper:
 
     def _to_content(self, item: Item) -> bytes | None:
         held = item.held
-        if not isinstance(held, EncodedPacket):
+        if not isinstance(held, EncodedPacket) or item.record is not None:
             return None
-        if not self._with_content:
+        if not self._with_content or len(held.json) > _MAX_RECORD_BYTES:
             held = self._sink.slim(held, "spool") or held
         return to_record(held)

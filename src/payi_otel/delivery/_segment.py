@@ -46,7 +46,7 @@ class Segment:
     """
 
     def __init__(self, files: Files, path: str, fd: int, size: int, lock: threading.Lock, *, is_sealed: bool = False) -> None:
-        self._files, self.path, self._fd = files, path, fd
+        self._files, self.path, self.fd = files, path, fd
         self._lock = lock
         self.size = size
         """Where the next record goes; what stands behind is none."""
@@ -71,7 +71,7 @@ class Segment:
             end += _HEAD.size + len(content)
         joined = b"".join(parts)
         with self._in_use():
-            written = self._files.write(self._fd, self.size, joined)
+            written = self._files.write(self.fd, self.size, joined)
         if written != len(joined):
             raise OSError(f"only {written} of {len(joined)} bytes were written")
         with self._lock:
@@ -82,12 +82,12 @@ class Segment:
     def cut(self) -> None:
         """Takes back what a failed write left behind."""
         with self._in_use():
-            self._files.truncate(self._fd, self.size)
+            self._files.truncate(self.fd, self.size)
 
     def read(self, record: Record) -> bytes | None:
         """A record's content; None when it is damaged."""
         with self._in_use():
-            block = self._files.read(self._fd, record.offset, _HEAD.size + record.length)
+            block = self._files.read(self.fd, record.offset, _HEAD.size + record.length)
         found = _parse(block, 0)
         return found[0] if found is not None else None
 
@@ -99,14 +99,22 @@ class Segment:
                     return
                 record.is_done = True
                 self.open_count -= 1
-            self._files.write(self._fd, record.offset + _STATE_OFFSET, bytes((_DONE,)))
+            self._files.write(self.fd, record.offset + _STATE_OFFSET, bytes((_DONE,)))
 
     def sync(self) -> None:
         """Forces what has been written so far to disk."""
         size = self.size
         with self._in_use():
-            self._files.sync(self._fd)
+            self._files.sync(self.fd)
         self.synced = max(self.synced, size)
+
+    def is_there(self) -> bool:
+        """Whether its file is still the one of its name."""
+        try:
+            with self._in_use():
+                return self._files.is_same(self.path, self.fd)
+        except OSError:
+            return False
 
     def seal(self) -> None:
         """Nothing is appended any more."""
@@ -123,7 +131,7 @@ class Segment:
         """In a forked child: the file, and its lock, are the parent's."""
         if not self.is_closed:
             self.is_closed = self._is_closing = True
-            self._files.close(self._fd)
+            self._files.close(self.fd)
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -150,7 +158,7 @@ class Segment:
         finally:
             with self._lock:
                 self.is_closed = True
-                self._files.close(self._fd)
+                self._files.close(self.fd)
 
 
 def create(files: Files, path: str, lock: threading.Lock) -> Segment:

@@ -31,6 +31,11 @@ class Work(Protocol):
         """How long there is nothing to do; None: until somebody calls."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost with it."""
+        ...
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -150,7 +155,7 @@ def _take_turns(workers: Workers) -> None:
         _take_turn(work)
         workers.hang_up(bell)
         rest_s = work.rest_s()
-        if rest_s is None:
+        if rest_s is None or work.is_idle:
             work = None  # while nothing waits, the queue may be collected
         if rest_s == 0.0 or workers.is_stopped or not bell.acquire(timeout=-1 if rest_s is None else min(rest_s, _MAX_SLEEP_S)):
             workers.take_down(bell)

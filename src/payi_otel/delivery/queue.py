@@ -85,6 +85,8 @@ class DeliveryQueue:
         atexit.register(self._at_exit)
         weakref.finalize(self, atexit.unregister, self._at_exit).atexit = False
         bring_through_fork(self)
+        if spool is not None:
+            weakref.finalize(self, spool.close).atexit = False
         if spool is not None and spool.has_orphans:
             self._workers.add()
 
@@ -148,7 +150,7 @@ class DeliveryQueue:
         keeper = self._courier.keeper
         while keeper is not None and time.monotonic() < deadline_s:
             if not keeper.adopt(self._backlog, self._lock, waits=True) and self.flush(0.0):
-                return True
+                return not keeper.spool.left_behind
             self.flush(max(0.0, deadline_s - time.monotonic()))
         return False
 
@@ -214,7 +216,7 @@ class DeliveryQueue:
             self._interrupt()
         barrier.cleared.wait(max(0.0, deadline_s - time.monotonic()))
         with self._lock:
-            self._backlog.end_flush()
+            self._backlog.destination.end_flush()
             return barrier.remaining == 0
 
     def _work_here(self, barrier: Barrier, deadline_s: float) -> None:
@@ -229,6 +231,8 @@ class DeliveryQueue:
 
     def _finish(self) -> None:
         keeper = self._courier.keeper
+        with self._lock:
+            self._backlog.takes_none = True
         if keeper is not None:
             with guard("keeping what is left on disk"):
                 keeper.save(self._backlog, self._lock, self._courier.make_packet)

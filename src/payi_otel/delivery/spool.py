@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from payi_otel.delivery import _segment
+from payi_otel.delivery._aside import QUARANTINE, Aside
 from payi_otel.delivery._files import Files, OsFiles
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery._segment import Record, Segment
@@ -28,9 +29,6 @@ _RETRY_S: Final = 30.0
 """A disk that refused a write is asked again after this; other processes' segments are looked for as often."""
 _SUFFIX: Final = ".seg"
 _BEGUN: Final = _SUFFIX + _segment.UNFINISHED
-_QUARANTINE: Final = "quarantine"
-_DEAD_LETTERS: Final = "dead_letters"
-_MAX_DEAD_BYTES: Final = 16 * 1024 * 1024
 
 
 class Spool:
@@ -66,6 +64,7 @@ class Spool:
         self._clock = clock
         self._log = LimitedLog(logger or logging.getLogger("payi.instrument.delivery"))
         self._problem: str | None = None
+        self._aside = Aside(self.directory, self._files, self._log)
         self._reset()
         problem = self._files.prepare(self.directory)
         if problem is not None:
@@ -82,9 +81,13 @@ class Spool:
         self._dirty_since: float | None = None
         self._adopt_at = -math.inf
         self._number = 0
-        self._dead_bytes = 0
         self._prefix = f"{int(time.time()):010x}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._aside.reset(self._prefix)
         self._is_closed = False
+        self._taking: set[int] = set()
+        """Open files that are being adopted."""
+        self.left_behind = 0
+        """Files that could not be adopted when they were last looked for."""
         self.corrupt_records = 0
         """Damaged places found in other processes' segments: at least one packet each may be lost."""
 
@@ -102,6 +105,7 @@ class Spool:
         """Puts packets on disk, all or none; None where that cannot be done now."""
         if self._is_closed or self._clock() < self._retry_at:
             return None
+        records: list[Record] = []
         try:
             with self._writing:
                 segment = self._get_segment()
@@ -111,6 +115,9 @@ class Spool:
             if self._sync_always:
                 self._sync(segment, segment.size)
         except OSError as fault:
+            for record in records:  # they are there, but nobody counts on them
+                with contextlib.suppress(OSError):
+                    record.segment.finish(record)
             self._fail(fault)
             return None
         if self._problem is not None:
@@ -137,24 +144,17 @@ class Spool:
                         self._leave_segment()
         except OSError as fault:
             if not self._is_closed:
-                text = "the spool %s cannot note what is delivered (%s): it may be sent once more"
+                text = "the spool %s cannot be tidied up (%s): what is delivered may be sent once more"
                 self._log.write(logging.WARNING, "finish", _RETRY_S, text, self.directory, _describe(fault))
 
     def keep_dead_letter(self, line: bytes) -> None:
-        """Keeps what was refused for good, within a limit for each process; it is not sent again."""
-        path = os.path.join(self.directory, _DEAD_LETTERS, f"{self._prefix}.jsonl")
-        try:
-            with self._writing:
-                if self._retry_at == math.inf or self._dead_bytes + len(line) > _MAX_DEAD_BYTES:
-                    return
-                fd = self._files.open(path) if self._dead_bytes else self._files.create(path)
-                try:
-                    self._dead_bytes += self._files.write(fd, self._dead_bytes, line)
-                finally:
-                    self._files.close(fd)
-        except OSError as fault:
-            text = "the spool %s cannot keep what was refused (%s)"
-            self._log.write(logging.WARNING, "dead", _RETRY_S, text, self.directory, _describe(fault))
+        """Keeps what was refused for good; it is not sent again."""
+        if not self._is_closed and self._retry_at != math.inf:
+            self._aside.keep_dead_letter(line)
+
+    def is_there(self, record: Record) -> bool:
+        """Whether the next process would find it: somebody may have removed the file."""
+        return record.segment.is_there()
 
     def sync_in_s(self) -> float | None:
         """Seconds until `sync` has something to do; None: nothing was written since."""
@@ -177,7 +177,7 @@ class Spool:
                 segment.sync()
 
     def _get_segment(self) -> Segment:
-        if self._active is not None and self._active.size >= SEGMENT_BYTES:
+        if self._active is not None and (self._active.size >= SEGMENT_BYTES or not self._active.is_there()):
             self._leave_segment()
         if self._active is None:
             if self._max_bytes and self._used_bytes() + SEGMENT_BYTES > self._max_bytes:
@@ -204,6 +204,8 @@ class Spool:
 
     def _fail(self, fault: OSError) -> None:
         """The disk refused: what is in memory stays there."""
+        if self._is_closed:
+            return
         self._give_up(_describe(fault), _RETRY_S)
         with self._writing:
             segment, self._active, self._dirty_since = self._active, None, None
@@ -229,12 +231,24 @@ class Spool:
 
     def adopt(self) -> list[Record]:
         """The open packets of one such segment, the oldest first; an empty list: there is none at present."""
-        for name in self._find_segments():
-            records = self._try_to_adopt(os.path.join(self.directory, name))
-            if records:
-                return records
-        self._adopt_at = self._clock() + _RETRY_S
-        return []
+        self._adopt_at = math.inf  # nobody else need look meanwhile
+        records: list[Record] = []
+        self.left_behind = 0
+        try:
+            for name in self._find_segments():
+                records = self._try_to_adopt(os.path.join(self.directory, name))
+                if records:
+                    break
+        finally:
+            self._adopt_at = -math.inf if records else self._clock() + _RETRY_S
+        self._leave_when_idle()
+        return records
+
+    def _leave_when_idle(self) -> None:
+        """Delivered prompts do not stay on disk because little is written after them."""
+        with self._writing, contextlib.suppress(OSError):
+            if self._active is not None and not self._active.open_count and self._active.size > len(_segment.HEADER):
+                self._leave_segment()
 
     def _find_segments(self) -> list[str]:
         if self._is_closed or self._retry_at == math.inf:
@@ -242,6 +256,7 @@ class Spool:
         try:
             return sorted(name for name in self._files.names(self.directory) if name.endswith((_SUFFIX, _BEGUN)))
         except OSError as fault:
+            self.left_behind += 1
             text = "the spool %s cannot be searched for packets of earlier processes (%s)"
             self._log.write(logging.WARNING, "adopt", math.inf, text, self.directory, _describe(fault))
             return []
@@ -251,30 +266,42 @@ class Spool:
             fd = None if any(path == segment.path for segment in self._segments) else self._take(path)
         if fd is None:
             return []
+        is_kept = False
         try:
-            return self._adopt(path, fd)
+            segment, records, damaged = self._read_segment(path, fd)
+            is_kept = segment is not None
+            self._quarantine(path, damaged)
+            if segment is not None and not records:
+                segment.seal()
+            return records
         except OSError as fault:
+            self.left_behind += 1
             text = "%s cannot be taken over (%s): what it holds is not delivered now"
             self._log.write(logging.WARNING, ("adopt", path), math.inf, text, path, _describe(fault))
-            self._files.close(fd)
             return []
+        finally:
+            with self._lock:
+                self._taking.discard(fd)
+                if not is_kept:
+                    self._files.close(fd)
 
-    def _adopt(self, path: str, fd: int) -> list[Record]:
-        """Takes over a file that is ours alone now."""
+    def _read_segment(self, path: str, fd: int) -> tuple[Segment | None, list[Record], list[bytes]]:
+        """A file that is ours alone now, as a segment; None where it is none, and is put aside."""
         size = self._files.size(fd)
         content = _segment.Content(self._files.read(fd, 0, size)) if size <= MAX_SEGMENT_BYTES else _segment.Content(b"")
-        if not content.is_segment or path.endswith(_BEGUN):
-            self._put_aside(path, size)
-            self._files.close(fd)
-            return []
-        with self._lock:
-            segment, records = _segment.adopt(self._files, path, fd, content, self._lock)
-            self._segments.add(segment)
-        self._quarantine(path, content.damaged)
-        if not records:
-            with contextlib.suppress(OSError):
-                segment.seal()
-        return records
+        if content.is_segment and not path.endswith(_BEGUN):
+            with self._lock:
+                segment, records = _segment.adopt(self._files, path, fd, content, self._lock)
+                self._segments.add(segment)
+            return segment, records, content.damaged
+        if size <= len(_segment.HEADER):  # begun, and never written to
+            self._files.remove(path)
+        else:
+            self._aside.move(path)
+            self.corrupt_records += 1
+            text = "%s is no segment of a spool: it is kept in %s"
+            self._log.write(logging.ERROR, ("aside", path), math.inf, text, path, QUARANTINE)
+        return None, [], []
 
     def _take(self, path: str) -> int | None:
         """Opens and locks a segment; None where its process lives, or it is no file of ours."""
@@ -282,47 +309,22 @@ class Spool:
             fd = self._files.open(path)
         except OSError as fault:
             if self._files.size_of(path):
+                self.left_behind += 1
                 text = "the spool's %s cannot be read (%s): what it holds is not delivered"
                 self._log.write(logging.WARNING, ("take", path), math.inf, text, path, _describe(fault))
             return None
         if self._files.lock(fd) and self._files.is_same(path, fd):
+            self._taking.add(fd)
             return fd
         self._files.close(fd)
         return None
 
-    def _put_aside(self, path: str, size: int) -> None:
-        """A file that is no segment."""
-        if size <= len(_segment.HEADER):  # begun, and never written to
-            self._files.remove(path)
-            return
-        self._files.prepare(os.path.join(self.directory, _QUARANTINE))
-        self._files.rename(path, os.path.join(self.directory, _QUARANTINE, os.path.basename(path)))
-        self.corrupt_records += 1
-        text = "%s is no segment of a spool: it is kept in %s"
-        self._log.write(logging.ERROR, ("aside", path), math.inf, text, path, _QUARANTINE)
-
     def _quarantine(self, path: str, pieces: Sequence[bytes]) -> None:
-        name = os.path.basename(path).removesuffix(_SUFFIX)
         for number, piece in enumerate(pieces):
-            try:
-                fd = self._files.create(os.path.join(self.directory, _QUARANTINE, f"{name}.{number}.damaged"))
-            except FileExistsError:  # kept, counted and said by a process before us
-                continue
-            except OSError:
-                fd = None
-            self.corrupt_records += 1
-            text = "%s is damaged: at least one packet may be lost; %d bytes are kept in %s"
-            self._log.write(logging.ERROR, "damaged", _RETRY_S, text, path, len(piece), _QUARANTINE)
-            if fd is not None:
-                self._keep(fd, piece)
-
-    def _keep(self, fd: int, piece: bytes) -> None:
-        try:
-            self._files.write(fd, 0, piece)
-        except OSError:
-            return
-        finally:
-            self._files.close(fd)
+            if self._aside.keep_damaged(path, number, piece):
+                self.corrupt_records += 1
+                text = "%s is damaged: at least one packet may be lost; %d bytes are kept in %s"
+                self._log.write(logging.ERROR, "damaged", _RETRY_S, text, path, len(piece), QUARANTINE)
 
     # the process
 
@@ -352,13 +354,15 @@ class Spool:
 
     def after_fork(self) -> None:
         """In the child: the parent's packets are the parent's; their files and locks are let go."""
-        segments, was_closed, retry_at = self._segments, self._is_closed, self._retry_at
+        segments, taking, was_closed, retry_at = self._segments, self._taking, self._is_closed, self._retry_at
         self._reset()
         self._is_closed = was_closed
         if retry_at == math.inf:
             self._retry_at = retry_at
         for segment in segments:
             segment.close_in_child()
+        for fd in taking - {segment.fd for segment in segments}:
+            self._files.close(fd)
 
 
 def _describe(fault: OSError) -> str:

@@ -133,11 +133,12 @@ def to_outcomes(status: int, content: bytes, count: int, retry_after: str | None
     outcome = _to_failure(status, body, to_retry_after_s(retry_after))
     if outcome.code in _KEY_CODES:
         return outcome
-    if status in (403, 404, 405):
+    if status in (403, 404, 405) and outcome.retries:
         return Refused.NOT_ENABLED
     if status == 413:
         return Refused.TOO_LARGE
-    return Refused.BY_CONTENT if outcome.fate is Fate.DEAD and status in (400, 422) else outcome
+    is_about_one = status in (400, 422) or outcome.code in _PACKET_CODES
+    return Refused.BY_CONTENT if outcome.fate is Fate.DEAD and is_about_one else outcome
 
 
 def _to_item_outcomes(body: Mapping[str, Any], count: int) -> list[Outcome] | None:
@@ -155,7 +156,7 @@ def _to_item_outcomes(body: Mapping[str, Any], count: int) -> list[Outcome] | No
         seen.add(position)
         outcomes[position] = _to_item_failure(error.get("xproxy_result"))
     is_whole = body.get("total_count") == count and body.get("ingest_count") == count - len(seen)
-    return outcomes if is_whole and max(body.get("item_error_count") or 0, body.get("error_count") or 0) == len(seen) else None
+    return outcomes if is_whole and all((body.get(name) or 0) in (0, len(seen)) for name in ("item_error_count", "error_count")) else None
 
 
 def _to_item_failure(answer: Any) -> Outcome:

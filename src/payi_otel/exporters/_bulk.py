@@ -26,6 +26,8 @@ _LEAST_BYTES: Final = 64 * 1024
 _STRIKES: Final = 3
 _PAUSE_S: Final = 300
 """Something on the way (a proxy, a body limit that resets the connection) that fails so often is asked again after this."""
+_REFUSED_S: Final = 3600
+"""What was refused may have been a passing trouble, or be enabled later: it is asked for again after this."""
 NOT_ENABLED: Final = frozenset({403, 404, 405})
 """Answers of an account for which an endpoint is not enabled, or of a wrong key or address: a single ingest tells which."""
 
@@ -55,7 +57,9 @@ class Bulk:
         self._exchange = exchange
         self._send_single = send_single
         self._log = log
-        self._paths: tuple[str, ...] = () if mode is False else (_wire.UPSERT_PATH, _wire.BULK_PATH)
+        self._all_paths = () if mode is False else (_wire.UPSERT_PATH, _wire.BULK_PATH)
+        self._paths: tuple[str, ...] = self._all_paths
+        self._asked_again_at = math.inf
         self._max_bytes = _MAX_BYTES
         self._clock = clock
         self._has_failed = False
@@ -69,10 +73,12 @@ class Bulk:
     @property
     def batching(self) -> Batching | None:
         """How packets may go together at present."""
+        if self._clock() >= self._asked_again_at:
+            self._asked_again_at, self._paths = math.inf, self._all_paths
         if not self._paths or self._clock() < self._not_before:
             return None
         takes_resends = self._paths[0] == _wire.UPSERT_PATH
-        return Batching(1 if self._mode is True else _LEAST, _MAX_ITEMS, self._max_bytes, takes_resends)
+        return Batching(2 if self._mode is True else _LEAST, _MAX_ITEMS, self._max_bytes, takes_resends)
 
     def note_single(self) -> None:
         """A packet that went by itself was taken: where that happens between one failure of many together and the next, it is no outage."""
@@ -89,6 +95,7 @@ class Bulk:
         """The account does not have these endpoints."""
         if set(paths) & set(self._paths):
             self._paths = tuple(path for path in self._paths if path not in paths)
+            self._asked_again_at = self._clock() + _REFUSED_S
             if not self._paths:
                 text = "bulk ingest is not enabled for this account: packets go one by one, what cannot stand in a header percent-encoded"
                 self._log.write(logging.WARNING, "bulk", math.inf, text)
@@ -114,10 +121,16 @@ class Bulk:
             if outcomes[0].status is not None and outcomes[0].status not in NOT_ENABLED:
                 self.learn_refusal([path])
             return outcomes
+        if path == _wire.BULK_PATH and why is Refused.BY_CONTENT:  # a part of it may have been taken, which it would count twice
+            return self._send_singles([replace(packet, is_resend=True) for packet in batch])
         if why is Refused.TOO_LARGE:
             self._max_bytes = max(_LEAST_BYTES, sum(len(packet.json) for packet in batch) // 2)
         middle = len(batch) // 2
-        return [*self.send(batch[:middle]), *self.send(batch[middle:])]
+        first = self.send(batch[:middle])
+        last = first[-1]
+        if last.retries and last.fault is Fault.DESTINATION:  # the others would fare the same, and have not been sent
+            return first + [replace(last, ambiguous=False)] * (len(batch) - middle)
+        return [*first, *self.send(batch[middle:])]
 
     def _send_singles(self, batch: Sequence[EncodedPacket]) -> list[Outcome]:
         outcomes: list[Outcome] = []

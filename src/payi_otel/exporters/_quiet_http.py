@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-_LOGGERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
-"""`httpx` logs each request at INFO, with its URL; the others each step of one at DEBUG. A filter does not reach a child logger."""
+_LOGGERS: Final = (
+    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks"),
+    *("hpack.hpack", "hpack.table"),
+)
+"""`httpx` logs each request at INFO, with its URL; the others each step of one at DEBUG, and hpack each header's value. A filter does
+not reach a child logger."""
 
 _is_ours: ContextVar[bool] = ContextVar("payi_own_request", default=False)
 

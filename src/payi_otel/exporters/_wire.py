@@ -29,6 +29,7 @@ TRUNCATED: Final = "payi_otel.truncated"
 """Property of a packet that names those of its fields that were cut."""
 
 _MAX_CHARS: Final = 1_000_000
+_MAX_PROPERTY_CHARS: Final = 10_000
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_VALUE_CHARS: Final = 4096
 """Servers refuse header blocks of 8 to 16 kB; two such values still fit."""
@@ -77,6 +78,11 @@ def _cut_texts(body: dict[str, Any]) -> None:
             cut.append(name)
         elif isinstance(value, list) and (kept := _fit(value)) < len(value):
             body[name] = value[:kept]
+            cut.append(name)
+    for name in ("properties", "use_case_properties"):
+        values = body.get(name)
+        if isinstance(values, Mapping) and any(isinstance(text, str) and len(text) > _MAX_PROPERTY_CHARS for text in values.values()):
+            body[name] = {key: text[:_MAX_PROPERTY_CHARS] if isinstance(text, str) else text for key, text in values.items()}
             cut.append(name)
     if cut:
         properties = body.get("properties")
