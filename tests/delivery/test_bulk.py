@@ -230,6 +230,64 @@ class TestLearning:
             assert sink.batching is not None
             assert sink.batching.max_bytes <= 512 * 1024
 
+    def test_a_part_of_a_refused_bulk_is_not_counted_twice(self) -> None:
+        """Plain bulk took some and says so, but not which: each goes by itself, under its id."""
+
+        def judge(request: Mapping[str, Any]) -> Answer | None:
+            if not request["path"].endswith("/bulk"):
+                return None
+            for item in request["body"][:-1]:
+                server._keep(dict(request), item)
+            total = len(request["body"])
+            errors = [{"xproxy_result": {"statusCode": 400}}]
+            return Answer(400, {"ingest_count": total - 1, "total_count": total, "error_count": 1, "errors": errors})
+
+        with IngestServer(upsert_enabled=False) as server, sink_for(server) as sink:
+            sink.send_batch([_wire.encode(make_packet(f"first-{number}")) for number in range(3)])
+            server.decide(judge)
+            outcomes = sink.send_batch(encoded(10))
+            assert [outcome.fate for outcome in outcomes] == [Fate.DELIVERED] * 10  # type: ignore[union-attr]
+            assert [outcome.code for outcome in outcomes] == ["duplicate"] * 9 + ["ok"]  # type: ignore[union-attr]
+            assert asked(server)[4:] == ["bulk 10", *["single 1"] * 10]
+            assert server.billed_twice == []
+
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_a_refusal_of_a_packet_is_none_of_bulk(self, status: int) -> None:
+        """Its use case is not known: that is found by halving, and bulk goes on."""
+        refusal = {"statusCode": status, "xproxy_error": {"code": "use_case_not_found"}}
+        with IngestServer() as server, sink_for(server) as sink:
+            server.decide(lambda request: Answer(status, refusal) if "3" in item_ids(request) else None)
+            outcomes = sink.send_batch(encoded(10))
+            assert [position for position, one in enumerate(outcomes) if one.fate is Fate.DEAD] == [3]  # type: ignore[arg-type]
+            assert sink.batching is not None
+            assert sink.batching.takes_resends
+
+    def test_what_was_refused_is_asked_for_again(self) -> None:
+        """After an hour: it may have been a passing trouble, or be enabled by now."""
+        now = [0.0]
+        bulk = Bulk(
+            "auto",
+            exchange=lambda request, count: _answers.Refused.NOT_ENABLED,
+            send_single=lambda packet: Outcome(Fate.DELIVERED, status=200),
+            log=LimitedLog(logging.getLogger("test")),
+            clock=lambda: now[0],
+        )
+        bulk.send(encoded(3))
+        bulk.send(encoded(3))
+        assert bulk.batching is None
+        now[0] = 3600.0
+        assert bulk.batching is not None
+        assert bulk.batching.takes_resends
+
+    def test_a_destination_that_goes_away_is_not_asked_in_parts(self) -> None:
+        """The second half has not been sent, and is no possible duplicate."""
+        answers = iter([Answer(413), Answer(504)])
+        with IngestServer() as server:
+            server.decide(lambda request: next(answers))
+            outcomes = send_to(server, encoded(4))
+            assert len(server.requests) == 2
+        assert [(outcome.code, outcome.ambiguous) for outcome in outcomes] == [("http_504", True)] * 2 + [("http_504", False)] * 2
+
     def test_where_only_single_packets_pass(self, caplog: pytest.LogCaptureFixture) -> None:
         """Something on the way breaks large requests off: after three times, packets go one by one for a while."""
         with IngestServer() as server:

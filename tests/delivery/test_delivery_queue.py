@@ -486,6 +486,20 @@ def test_a_log_handler_that_fails_costs_nothing() -> None:
         logger.handlers.clear()
 
 
+def test_a_delivered_packet_leaves_memory() -> None:
+    """Whatever lists it stood in while it waited."""
+    is_up = threading.Event()
+    sink = CapturingSink(lambda packet: DELIVERED if is_up.is_set() else DOWN)
+    with running(sink, Retry(queue_interval=60)) as queue:
+        submit(queue, *map(make_packet, range(50)))
+        wait_for(lambda: queue.stats().failures and not queue._backlog.inbox and not queue.stats().in_flight)
+        items = queue._backlog.list_open()
+        is_up.set()
+        assert queue.flush(5)
+        wait_for(lambda: not any(item.held or item.span or item.payload for item in items))
+    assert len(items) == 50
+
+
 class TestInline:
     """Where the user asked for it, a call waits for its packet."""
 
@@ -555,6 +569,16 @@ class TestInline:
                 assert ticket is not None
                 assert ticket.wait(5)
             assert sink.wait_for_packets(2)
+
+    def test_callers_do_not_wait_for_one_another(self) -> None:
+        """While the destination is down, each has its own attempts, all at the same time."""
+        sink = CapturingSink(lambda packet: DOWN)
+        with running(sink, Retry(max_inline_retries=1, inline_retry_initial_delay=0.3, queue_interval=60)) as queue:
+            for _ in range(2):
+                began = time.monotonic()
+                tickets = [queue.submit(make_packet(number), None) for number in range(20)]
+                assert all(ticket is not None and ticket.wait(30) for ticket in tickets)
+                assert time.monotonic() - began < 20 * 0.3, "one after the other"
 
     def test_shutdown_interrupts_the_delay_between_two_retries(self) -> None:
         """A call does not wait out an hour because the process ends."""

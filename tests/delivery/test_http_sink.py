@@ -20,6 +20,7 @@ from delivery_fakes import Target, make_packet
 
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.exporters import _answers, _wire
+from payi_otel.exporters._quiet_http import own_request
 from payi_otel.exporters.http import HttpSink
 from payi_otel.testing import API_KEY, Answer, IngestServer
 
@@ -678,3 +679,18 @@ class TestKey:
         assert sink.deliver(make_packet()).code == "http_401"
         assert [record.getMessage() for record in caplog.records] == ["the function that gives the API key failed (RuntimeError)"]
         sink.close()
+
+
+def test_no_header_is_in_the_log_of_a_users_http2_client(caplog: pytest.LogCaptureFixture) -> None:
+    """hpack names each one at DEBUG, the key among them."""
+    caplog.set_level(logging.DEBUG)
+    with IngestServer() as server:
+        sink = HttpSink(Target(server.url))
+        sink.deliver(make_packet())
+        with own_request():
+            logging.getLogger("hpack.hpack").debug("Adding %r to the header table", API_KEY)
+            logging.getLogger("hpack.table").debug("Adding %r", API_KEY)
+        logging.getLogger("hpack.hpack").debug("of the application's")
+        sink.close()
+    assert API_KEY not in caplog.text
+    assert "of the application's" in caplog.text

@@ -45,6 +45,13 @@ def test_a_packet_that_is_too_large_keeps_what_is_billed(name: str) -> None:
     assert sent == make_packet(1, {"properties": {"payi_otel.bodies_dropped": "too_large"}}).body
 
 
+def test_a_long_property_is_cut() -> None:
+    """At ten thousand characters: no property is worth a packet."""
+    sent = encoded({"properties": {"long": "p" * 6_000_000, "short": "s", "none": None}})
+    expected = {"long": "p" * 10_000, "short": "s", "none": None, "payi_otel.truncated": "properties"}
+    assert sent == make_packet(1, {"properties": expected}).body
+
+
 def test_where_images_are_wanted_nothing_is_cut() -> None:
     """`instrument_inline_data`."""
     body = {"provider_request_json": "q" * 5 * MILLION}

@@ -388,9 +388,34 @@ def test_nothing_is_lost_when_the_worker_is_late(server: IngestServer, outage: C
     assert ids(server) == numbers(range(100))
 
 
+def test_a_very_large_packet_keeps_its_units(server: IngestServer, outage: Callable[[], None], tmp_path: Path) -> None:
+    """Whoever reads a segment reads it whole: the words of one of 40 MB are not on disk."""
+    with running(HttpSink(Target(server.url), is_limited=False), spool=Spool(str(tmp_path))) as queue:
+        submit(queue, make_packet("big", {"provider_request_json": "q" * 40_000_000}), make_packet("small"))
+        wait_for(lambda: queue.stats().queued == 2 and not queue._backlog.list_unwritten())
+    outage()
+    with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as queue:
+        assert queue.replay(20)
+        assert (queue.stats().adopted, queue.stats().corrupt_records) == (2, 0)
+    big = {packet["body"]["provider_response_id"]: packet["body"] for packet in server.packets}["chatcmpl-big"]
+    assert big == {**make_packet("big").body, "properties": {"payi_otel.bodies_dropped": "spool"}}
+
+
+def test_an_exit_with_a_spool_does_not_spin(server: IngestServer, tmp_path: Path) -> None:
+    """The application's own exit handlers need the processor, too."""
+    server.decide(lambda request: Answer(hang=True))
+    with running(HttpSink(Target(server.url)), Retry(queue_interval=5), spool=Spool(str(tmp_path))) as queue:
+        submit(queue, *map(make_packet, range(3)))
+        wait_for(lambda: queue.stats().attempts)
+        used = time.process_time()
+        queue.shutdown(1.5)
+        assert time.process_time() - used < 1.0
+
+
 def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_path: Path) -> None:
     """Its threads, its files and its locks; what it had delivered is not on disk."""
-    queue = DeliveryQueue(HttpSink(Target(server.url)), convert=lambda span, payload: span, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
+    sink = HttpSink(Target(server.url))
+    queue = DeliveryQueue(sink, convert=lambda span, payload: span, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
     submit(queue, *map(make_packet, range(20)))
     assert queue.flush(5)
     reference = weakref.ref(queue)
@@ -398,6 +423,7 @@ def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_pa
     wait_for(lambda: gc.collect() >= 0 and reference() is None)
     wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("payi-delivery")])
     wait_for(lambda: list(tmp_path.iterdir()) == [])
+    sink.close()
 
 
 def test_a_spool_that_is_removed_under_us_is_written_anew(server: IngestServer, outage: Callable[[], None], tmp_path: Path) -> None:

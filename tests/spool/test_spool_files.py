@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,31 @@ def test_a_directory_has_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     spool.close()
 
 
+def test_what_is_kept_aside_has_a_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """That of all processes together: nobody may ever look, and prompts are in it."""
+    for _ in range(3):
+        spool = Spool(str(tmp_path))
+        for _ in range(10):
+            spool.keep_dead_letter(b"x" * 1_000_000)
+        spool.close()
+    assert sum(path.stat().st_size for path in (tmp_path / "dead_letters").iterdir()) == 16_000_000
+    assert "dead_letters is full: nothing more is kept there until somebody has looked" in caplog.text
+
+
+def test_delivered_prompts_do_not_stay(tmp_path: Path) -> None:
+    """However little is written after them: half a minute at most."""
+    now = [0.0]
+    spool = Spool(str(tmp_path), clock=lambda: now[0])
+    for record in spool.write([b'{"prompt": "secret"}']) or ():
+        spool.finish(record)
+    assert b"secret" in only_segment(tmp_path).read_bytes()
+    now[0] = 31.0
+    assert spool.adopt_in_s() == 0.0
+    assert spool.adopt() == []
+    assert list(tmp_path.iterdir()) == []
+    spool.close()
+
+
 class TestUnusable:
     """A directory that cannot be used is said once; packets are in memory then."""
 
@@ -198,6 +225,35 @@ class TestDisk:
         ]
         files.kill()
         assert {CONTENTS[0], CONTENTS[2]} <= set(left(Spool("/spool", files=files)))
+
+    def test_a_packet_that_is_not_forced_to_disk_is_not_left_to_anybody(self) -> None:
+        """It is in memory, and is delivered from there."""
+        files = CrashingFiles()
+        spool = Spool("/spool", files=files, sync_always=True)
+        assert spool.write([CONTENTS[0]]) is not None
+        files.failing = {"sync"}
+        assert spool.write([CONTENTS[1]]) is None
+        files.failing = set()
+        files.kill()
+        assert left(Spool("/spool", files=files)) == [CONTENTS[0]]
+
+    def test_a_disk_that_hangs_holds_up_no_exit(self) -> None:
+        """Only a power cut would make a difference."""
+
+        class Hanging(CrashingFiles):
+            released = threading.Event()
+
+            def sync(self, fd: int) -> None:
+                if self.size(fd) > len(_segment.HEADER):
+                    self.released.wait(20)
+                super().sync(fd)
+
+        spool = Spool("/spool", files=Hanging())
+        spool.write(CONTENTS)
+        began = time.monotonic()
+        spool.close()
+        assert time.monotonic() - began < 10
+        Hanging.released.set()
 
     def test_what_cannot_be_read_now_is_adopted_later(self, caplog: pytest.LogCaptureFixture) -> None:
         """Its lock is let go, so that others may try, too; the segments behind it are found."""

@@ -27,7 +27,7 @@ class Forkable(Protocol):
 
 _known: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _held: list[Forkable] = []
-"""Those whose lock is taken, between a fork's beginning and its end (one at a time: the GIL is held by the forking thread)."""
+"""Those whose lock is taken, between a fork's beginning and its end: of two threads that fork, the second waits for the first lock."""
 
 
 def bring_through_fork(queue: Forkable) -> None:

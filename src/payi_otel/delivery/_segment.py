@@ -170,6 +170,7 @@ def create(files: Files, path: str, lock: threading.Lock) -> Segment:
     unfinished = path + UNFINISHED
     fd = files.create(unfinished)
     try:
+        # Whoever looks for files of processes that are gone may hold it for a moment, and then finds it begun and removes it.
         if files.write(fd, 0, HEADER) != len(HEADER) or not files.lock(fd):
             raise OSError("the segment could not be begun")
         files.sync(fd)

@@ -25,6 +25,7 @@ MAX_SEGMENT_BYTES: Final = 16 * SEGMENT_BYTES
 _IDLE_BYTES: Final = SEGMENT_BYTES // 16
 """A segment of which nothing is open any more is not kept for longer than this: it holds prompts."""
 _SYNC_S: Final = 0.5
+_LAST_SYNC_S: Final = 0.3
 _RETRY_S: Final = 30.0
 """A disk that refused a write is asked again after this; other processes' segments are looked for as often."""
 _SUFFIX: Final = ".seg"
@@ -293,6 +294,9 @@ class Spool:
             with self._lock:
                 segment, records = _segment.adopt(self._files, path, fd, content, self._lock)
                 self._segments.add(segment)
+            if self._is_closed:  # since it was asked for
+                segment.close()
+                return segment, [], []
             return segment, records, content.damaged
         if size <= len(_segment.HEADER):  # begun, and never written to
             self._files.remove(path)
@@ -339,10 +343,24 @@ class Spool:
     def _close_segment(self, segment: Segment) -> None:
         try:
             if segment is self._active and segment.open_count and not segment.is_closed:
-                segment.sync()
+                self._sync_in_time(segment)
             segment.close()
         except OSError as fault:
             self._log.write(logging.WARNING, "close", 0, "the spool %s: %s", self.directory, _describe(fault))
+
+    def _sync_in_time(self, segment: Segment) -> None:
+        """A disk that hangs must not hold up a process that ends; only a power cut makes a difference then."""
+
+        def sync() -> None:
+            with contextlib.suppress(OSError):
+                segment.sync()
+
+        syncing = threading.Thread(target=sync, name="payi-spool-sync", daemon=True)
+        try:
+            syncing.start()
+        except RuntimeError:  # the interpreter is going, and starts no threads
+            return
+        syncing.join(_LAST_SYNC_S)
 
     def before_fork(self) -> None:
         """No file is just being opened or closed in a forked child's copy."""
