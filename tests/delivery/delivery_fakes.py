@@ -22,6 +22,19 @@ DOWN = Outcome(Fate.RETRY, "connection_error")
 FAILED = Outcome(Fate.RETRY, "http_500", fault=Fault.PACKET, ambiguous=True, status=500)
 
 
+SCOPE: dict[str, Any] = {
+    "limit_ids": ("one", "two"),
+    "use_case_name": "chat",
+    "use_case_id": "u-1",
+    "use_case_version": 3,
+    "use_case_step": "answer",
+    "user_id": "José",
+    "account_name": "acme",
+    "resource_scope": "global",
+}
+"""Whose call it is, in every way that there is; the user cannot stand in a header."""
+
+
 @dataclass(frozen=True)
 class Retry:
     """The `ingest_retry` settings, quick enough for tests."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
+from delivery_fakes import SCOPE, Retry, Target, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
@@ -142,17 +142,7 @@ class TestWhen:
 
 def test_an_item_has_what_a_single_ingest_has() -> None:
     """The scope in the body instead of headers, whole packets compared."""
-    scope: dict[str, Any] = {
-        "limit_ids": ("one", "two"),
-        "use_case_name": "chat",
-        "use_case_id": "u-1",
-        "use_case_version": 3,
-        "use_case_step": "answer",
-        "user_id": "José",
-        "account_name": "acme",
-        "resource_scope": "global",
-    }
-    packets = [make_packet(1, FULL, **scope), make_packet(2), make_packet(3, user_id="bob")]
+    packets = [make_packet(1, FULL, **SCOPE), make_packet(2), make_packet(3, user_id="bob")]
     with IngestServer() as server:
         outcomes = send_to(server, [_wire.encode(packet) for packet in packets])
         assert outcomes == [Outcome(Fate.DELIVERED, status=200)] * 3

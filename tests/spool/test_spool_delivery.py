@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from crashing_files import CrashingFiles
-from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
+from delivery_fakes import SCOPE, Retry, Target, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._files import OsFiles
 from payi_otel.delivery.queue import DeliveryQueue
@@ -29,16 +29,6 @@ from payi_otel.testing import API_KEY, Answer, IngestServer
 
 HERE = Path(__file__).parent
 BODIES = {"provider_request_json": "q" * 4000, "provider_response_json": "a" * 4000}
-SCOPE: dict[str, Any] = {
-    "limit_ids": ("one", "two"),
-    "use_case_name": "chat",
-    "use_case_id": "u-1",
-    "use_case_version": 3,
-    "use_case_step": "answer",
-    "user_id": "José",
-    "account_name": "acme",
-    "resource_scope": "global",
-}
 
 
 @pytest.fixture
