@@ -59,7 +59,8 @@ def instrument(ingest: IngestServer) -> Iterator[Callable[..., None]]:
 
     def start(config: dict[str, Any] | None = None, **arguments: Any) -> None:
         payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
-        payi_otel.payi_instrument(payi=payi, config={"use_case_name": "tests", "use_case_id": "case-1", **(config or {})}, **arguments)
+        defaults = {"use_case_name": "tests", "use_case_id": "case-1", "ingest_bulk": False}  # one request a packet, however many there are
+        payi_otel.payi_instrument(payi=payi, config={**defaults, **(config or {})}, **arguments)
 
     yield start
     payi_otel.shutdown(5)

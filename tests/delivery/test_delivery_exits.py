@@ -25,6 +25,7 @@ from payi_otel.delivery.spool import Spool
 from payi_otel.exporters.http import HttpSink
 
 url, directory, mode = sys.argv[1:4]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 
 def make_queue():
     spool = None if mode == "memory" else Spool(directory, sync_always=mode == "always")

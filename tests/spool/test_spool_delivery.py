@@ -216,6 +216,7 @@ from payi_otel.delivery.spool import Spool
 from payi_otel.exporters.http import HttpSink
 
 url, directory = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), exit_timeout_s=0.3, spool=Spool(directory))
 
 def wait_until_written(count):

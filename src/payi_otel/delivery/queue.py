@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -181,19 +181,22 @@ class DeliveryQueue:
 
     def _start(self, item: Item) -> None:
         """The first packet of a process."""
-        if "multiprocessing.util" in sys.modules:
-            self._follow_multiprocessing()
+        for package in ("multiprocessing", "billiard"):  # the second one is Celery's
+            util = sys.modules.get(f"{package}.util")
+            if util is not None:
+                self._end_with(util, sys.modules[f"{package}.process"])
         if not self._workers.add() and item.ticket is not None:
             with quiet():  # no thread can be had, and somebody is going to wait
                 while item.ticket.outcome is None and self._backlog.has_next:
                     self._courier.turn()
 
-    def _follow_multiprocessing(self) -> None:
+    def _end_with(self, util: Any, process: Any) -> None:
         """A child of `multiprocessing` ends without running atexit before Python 3.13; its finalizers it does run."""
-        from multiprocessing import process, util
-
-        if process.parent_process() is not None:
+        if type(process.current_process()).__name__ != "_MainProcess":
             util.Finalize(None, self._at_exit, exitpriority=100)
+        signals = sys.modules.get("celery.signals")
+        if signals is not None:  # the workers of its pool run no finalizers either
+            signals.worker_process_shutdown.connect(_shut_down_with_signal(self._at_exit), weak=False)
 
     def _refuse(self, item: Item) -> None:
         self._courier.late.append(None)
@@ -279,6 +282,13 @@ class DeliveryQueue:
         self._courier.reset()
         self._note_process()
         self._sink.after_fork()
+
+
+def _shut_down_with_signal(shut_down: Callable[[], None]) -> Callable[..., None]:
+    def receive(**kwargs: Any) -> None:
+        shut_down()
+
+    return receive
 
 
 def _shut_down(reference: weakref.ref[DeliveryQueue]) -> None:
