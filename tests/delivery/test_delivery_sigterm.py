@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -209,3 +210,22 @@ def test_a_web_server_that_is_stopped_has_delivered_everything(server: IngestSer
         status[instrumented] = process.returncode
     assert status[True] == status[False]
     assert ids(server) == {f"r-/{number}" for number in range(10)}
+
+
+TIMES_OUT = APPLICATION.replace("    respond(", "    if environ['PATH_INFO'] == '/hang':\n        time.sleep(60)\n    respond(")
+
+
+def test_a_worker_that_its_server_kills_has_delivered_everything(server: IngestServer, tmp_path: Path) -> None:
+    """gunicorn ends a worker that does not answer in time by SIGABRT, which it makes an exit."""
+    pytest.importorskip("gunicorn")
+    server.decide(lambda request: Answer(delay_s=0.3))
+    (tmp_path / "served.py").write_text(PROLOGUE + TIMES_OUT)
+    port = free_port()
+    command = (*SERVERS["gunicorn sync"], "--timeout", "1")
+    with begin("", server, *(part.format(port=port) for part in command), cwd=tmp_path) as process:
+        served(port)
+        with httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{port}", timeout=30) as client, contextlib.suppress(httpx.HTTPError):
+            client.get("/hang")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert ids(server) == {"r-/hang", *(f"r-/{number}" for number in range(10))}
