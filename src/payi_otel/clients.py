@@ -222,7 +222,7 @@ def _to_target(
         timeout_s=timeouts[0],
         connect_timeout_s=timeouts[1],
         max_retries=retries,
-        make_client=_client_maker(http_client, timeouts),
+        make_client=_client_maker(http_client, timeouts, base_url[1]),
         owns_client=not _is_sync_httpx(http_client),
     )
 
@@ -356,8 +356,14 @@ def _is_sync_httpx(http_client: Any) -> bool:
     return isinstance(http_client, httpx.Client)
 
 
-def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None]) -> Callable[[], httpx.Client]:
-    """How the sink gets its client: the user's own, a twin of the user's asynchronous one, or a plain one."""
+def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None], base_url: str) -> Callable[[], httpx.Client]:
+    """How the sink gets its client: the user's own, a twin of the user's asynchronous one, or a plain one.
+
+    A plain one goes through the environment's proxies over https, where they see neither key nor packet; never for a loopback host, to
+    which plain http is allowed because nothing leaves the machine.
+    """
+    parts = urlsplit(base_url)
+    is_local = parts.scheme == "http" and _is_loopback(parts.hostname or "")
 
     def make() -> httpx.Client:
         import httpx
@@ -366,6 +372,7 @@ def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None])
             timeout=httpx.Timeout(timeouts[0], connect=timeouts[1]),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE_CONNECTIONS),
             follow_redirects=False,
+            trust_env=not is_local,
         )
 
     def make_twin() -> httpx.Client:

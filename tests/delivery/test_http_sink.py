@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -16,8 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
-from delivery_fakes import Target, make_packet
+from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 
+from payi_otel.clients import Payi, to_target
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.exporters import _answers, _wire
 from payi_otel.exporters._quiet_http import own_request
@@ -694,3 +696,79 @@ def test_no_header_is_in_the_log_of_a_users_http2_client(caplog: pytest.LogCaptu
         sink.close()
     assert API_KEY not in caplog.text
     assert "of the application's" in caplog.text
+
+
+@pytest.mark.parametrize("raw", [b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_an_answer_that_comes_byte_by_byte_is_ended(raw: bytes) -> None:
+    """Headers, too: httpx would read them for hours, for each read brings something."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                for number in range(600):
+                    connection.sendall(raw if number == 0 or raw.endswith(b"\r\n\r\n") else b"x")
+                    time.sleep(0.05)
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        sink = HttpSink(Target(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3))
+        with running(sink, Retry(queue_interval=60)) as queue:
+            submit(queue, make_packet())
+            wait_for(lambda: queue.stats().failures, 15)
+            assert queue.stats().duplicates_possible == 0
+        dripping.join(10)
+        assert not dripping.is_alive()
+
+
+def test_a_very_long_id_fits_into_a_url(server: IngestServer, sink: HttpSink) -> None:
+    """Cut alike there and in the body."""
+    outcome = sink.deliver(make_packet("i" * 2_000_000))
+    assert outcome.fate is Fate.DELIVERED
+    (packet,) = server.packets
+    assert packet["query"]["id"] == packet["body"]["provider_response_id"] == f"chatcmpl-{'i' * 991}"
+
+
+def test_a_very_long_user_id_is_cut(server: IngestServer, sink: HttpSink) -> None:
+    """At a hundred thousand characters, which is nobody's."""
+    assert sink.deliver(make_packet(user_id="u" * 2_000_000)).fate is Fate.DELIVERED
+    assert server.packets[0]["body"]["user_id"] == "u" * 100_000
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_no_proxy_sees_what_goes_to_a_loopback_host(server: IngestServer, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain http is allowed there because nothing leaves the machine."""
+    with IngestServer() as proxy:
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.setenv(variable, proxy.url)
+        sink = HttpSink(to_target(Payi(api_key=server.api_key, base_url=server.url)))
+        assert sink.deliver(make_packet()).fate is Fate.DELIVERED
+        sink.close()
+        assert proxy.requests == []
+    assert len(server.packets) == 1
+
+
+def test_a_proxy_of_the_environment_sees_no_key_over_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for a tunnel, and gets nothing else."""
+    seen = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+        refusing = threading.Thread(target=refuse, daemon=True)
+        refusing.start()
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        sink = HttpSink(to_target(Payi(api_key="secret-key", base_url="https://pay-i.test")))
+        outcome = sink.deliver(make_packet(1, FULL_BODY))
+        sink.close()
+        refusing.join(10)
+    assert (outcome.fate, outcome.fault) == (RETRY, DESTINATION)
+    assert seen[0].startswith(b"CONNECT pay-i.test:443 HTTP/1.1")
+    assert b"secret-key" not in seen[0]

@@ -52,6 +52,12 @@ def test_a_long_property_is_cut() -> None:
     assert sent == make_packet(1, {"properties": expected}).body
 
 
+def test_properties_go_last() -> None:
+    """Where nothing else makes a packet small enough."""
+    sent = encoded({"properties": {f"property-{number}": "p" * 10_000 for number in range(1000)}, "provider_request_json": "q"})
+    assert sent == make_packet(1, {"properties": {"payi_otel.bodies_dropped": "too_large"}}).body
+
+
 def test_where_images_are_wanted_nothing_is_cut() -> None:
     """`instrument_inline_data`."""
     body = {"provider_request_json": "q" * 5 * MILLION}

@@ -72,6 +72,10 @@ class Service:
     def hasten(self, deadline_s: float) -> None:
         """Nothing takes time."""
 
+    def watch(self) -> float | None:
+        """Nothing lasts."""
+        return None
+
     def interrupt(self) -> None:
         """Nothing hangs."""
 

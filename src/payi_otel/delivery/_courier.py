@@ -26,6 +26,8 @@ _MAX_SENDERS: Final = 8
 _MAX_INLINE_SENDERS: Final = 32
 """Where calls wait for their packet, a worker asleep between two inline retries must not hold up the other calls."""
 
+_LOOK_S: Final = 1.0
+
 Convert = Callable[[ReadableSpan | None, Payload | None], IngestPacket | None]
 """Makes the packet of a call; None: the call is not billable. Runs in a worker."""
 
@@ -47,8 +49,8 @@ class Courier:
         self.keeper = Keeper(spool, sink, retry) if spool is not None and isinstance(sink, EncodingSink) else None
         senders = _MAX_INLINE_SENDERS if inline else _MAX_SENDERS
         self._max_senders = senders
-        # With a spool, one worker is always free to put on disk what comes in while the others wait for answers.
-        self.workers = Workers(self, senders + (self.keeper is not None))
+        # One worker is always free while the others wait for answers: to put on disk what comes in, and to end what lasts too long.
+        self.workers = Workers(self, senders + 1)
         self.is_warm = False
         self.reset()
 
@@ -130,11 +132,14 @@ class Courier:
     def rest_s(self) -> float | None:
         """How long there is nothing to do; None: until something is submitted. Called by the workers."""
         with self.lock:
-            rest_s = self.backlog.rest_s(time.monotonic())
-            if self.keeper is None or self.backlog.is_finished or self.stopping.is_set():
-                return rest_s
-            keeping_s = self.keeper.rest_s(self.backlog)
-        return keeping_s if rest_s is None else min(rest_s, keeping_s)
+            is_sending = self._busy > 0
+            rests_s = [self.backlog.rest_s(time.monotonic())]
+            if self.keeper is not None and not (self.backlog.is_finished or self.stopping.is_set()):
+                rests_s.append(self.keeper.rest_s(self.backlog))
+        if self._encoding is not None:
+            overdue_s = self._encoding.watch()
+            rests_s.append(_LOOK_S if overdue_s is None and is_sending else overdue_s)  # an attempt is about to begin
+        return min((rest_s for rest_s in rests_s if rest_s is not None), default=None)
 
     # from call to packet
 

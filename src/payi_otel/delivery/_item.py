@@ -177,7 +177,10 @@ class Item:
     @property
     def size(self) -> int:
         """Bytes it takes in memory; 0 where it is not held as bytes."""
-        return len(self.held.json) + OVERHEAD_BYTES if isinstance(self.held, EncodedPacket) else 0
+        if not isinstance(self.held, EncodedPacket):
+            return 0
+        packet = self.held.packet
+        return len(self.held.json) + len(packet.user_id or "") + len(packet.account_name or "") + OVERHEAD_BYTES
 
     @property
     def response_id(self) -> str:

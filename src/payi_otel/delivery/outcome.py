@@ -111,6 +111,10 @@ class EncodingSink(Sink, Protocol):
         """No attempt begun from now on may last beyond this instant of `time.monotonic()`; the process is ending."""
         ...
 
+    def watch(self) -> float | None:
+        """Ends the attempts that last beyond their time; seconds until it is worth looking again, None: nothing is in progress."""
+        ...
+
     def interrupt(self) -> None:
         """Ends the attempts in progress: what hangs may yet be sent anew in the time that is left."""
         ...

@@ -25,10 +25,15 @@ BODIES_DROPPED: Final = "payi_otel.bodies_dropped"
 """Property of a packet whose request and response were left out: the server found it too large (`413`), it was (`too_large`), too many
 packets were waiting (`queue_full`), or the spool keeps none (`spool`)."""
 
+DATED_ANEW: Final = "payi_otel.event_timestamp"
+"""Property of a packet whose time Pay-i found to be in the future: what it was."""
 TRUNCATED: Final = "payi_otel.truncated"
 """Property of a packet that names those of its fields that were cut."""
 
 _MAX_CHARS: Final = 1_000_000
+_MAX_ID_CHARS: Final = 1_000
+"""It stands in a URL, too."""
+_MAX_SCOPE_CHARS: Final = 100_000
 _MAX_PROPERTY_CHARS: Final = 10_000
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_VALUE_CHARS: Final = 4096
@@ -38,6 +43,7 @@ _PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What a header carries unchanged: visible ASCII; a blank at an end would be cut off."""
 _IN_THE_FUTURE: Final = "invalid_ingest_event_timestamp"
 _BODIES: Final = ("provider_request_json", "provider_response_json", "provider_request_reasoning_json")
+_PROPERTIES: Final = ("properties", "use_case_properties")
 _MORE_BODIES: Final = ("provider_response_function_calls", "provider_request_headers", "provider_response_headers")
 
 
@@ -59,14 +65,26 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
         packet: The packet.
         is_limited: Texts are cut after a million characters, and a packet of more than 4 MiB loses what was said.
     """
-    response_id = to_text(str(packet.body.get("provider_response_id", "")))
+    response_id = to_text(str(packet.body.get("provider_response_id", "")))[:_MAX_ID_CHARS]
     body = to_wire_body(packet.body)
+    if len(str(body.get("provider_response_id", ""))) > _MAX_ID_CHARS:
+        body["provider_response_id"] = response_id
     if is_limited:
         _cut_texts(body)
-    encoded = EncodedPacket(to_json(body), replace(packet, body={"provider_response_id": response_id}))
-    if is_limited and len(encoded.json) > _MAX_BYTES:
-        return without_bodies(encoded, "too_large", (*_BODIES, *_MORE_BODIES)) or encoded
+    encoded = EncodedPacket(to_json(body), replace(_cut_scope(packet), body={"provider_response_id": response_id}))
+    for names in ((*_BODIES, *_MORE_BODIES), _PROPERTIES) if is_limited else ():
+        if len(encoded.json) > _MAX_BYTES:
+            encoded = without_bodies(encoded, "too_large", names) or encoded
     return encoded
+
+
+def _cut_scope(packet: IngestPacket) -> IngestPacket:
+    """Who it was, in a hundred thousand characters each."""
+    scope = {name: getattr(packet, name) for name in ("user_id", "account_name", "use_case_name", "use_case_id", "use_case_step")}
+    long: dict[str, Any] = {
+        name: value[:_MAX_SCOPE_CHARS] for name, value in scope.items() if isinstance(value, str) and len(value) > _MAX_SCOPE_CHARS
+    }
+    return replace(packet, **long) if long else packet
 
 
 def _cut_texts(body: dict[str, Any]) -> None:
@@ -135,7 +153,9 @@ def amend(encoded: EncodedPacket, outcome: Outcome, now: datetime | None = None)
         return without_bodies(encoded, "413")
     if outcome.code == _IN_THE_FUTURE:
         stamp = (now or datetime.now(timezone.utc)).isoformat()
-        return replace(encoded, json=to_json({**orjson.loads(encoded.json), "event_timestamp": stamp}))
+        body = orjson.loads(encoded.json)
+        properties = {**(body.get("properties") or {}), DATED_ANEW: str(body.get("event_timestamp"))}
+        return replace(encoded, json=to_json({**body, "event_timestamp": stamp, "properties": properties}))
     return None
 
 

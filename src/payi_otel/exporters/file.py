@@ -107,6 +107,10 @@ class FileSink:
     def hasten(self, deadline_s: float) -> None:
         """A write does not last."""
 
+    def watch(self) -> float | None:
+        """Nothing lasts."""
+        return None
+
     def interrupt(self) -> None:
         """Nor can it be ended."""
 

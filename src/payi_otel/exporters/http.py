@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from payi_otel.clients import is_key
@@ -31,6 +32,8 @@ _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """An answer is a few kB; what goes on for ever is none."""
 _MIN_TIMEOUT_S: Final = 0.001
 """A timeout of 0 means non-blocking to a socket."""
+_OVERDUE_S: Final = 1.0
+"""So long after its deadline a request is ended by force."""
 _KEY_REFUSED: Final = frozenset({401, 403})
 _HEADERS_TOO_LARGE: Final = frozenset({414, 431})
 _KEY_HEADER: Final = PayiHeaderNames.api_key.lower().encode()
@@ -119,6 +122,9 @@ class HttpSink:
         self._client: httpx.Client | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_closed = False
+        self._numbers = itertools.count()
+        self._deadlines: dict[int, float] = {}
+        """Of the requests in progress."""
 
     def deliver(self, packet: IngestPacket) -> Outcome:
         """Makes one attempt and says what came of it. Raises nothing."""
@@ -164,6 +170,19 @@ class HttpSink:
     def hasten(self, deadline_s: float) -> None:
         """No request begun from now on lasts beyond this instant of `time.monotonic()`."""
         self._exit_by = deadline_s
+
+    def watch(self) -> float | None:
+        """Ends the attempts that last beyond their time; seconds until it is worth looking again, None: nothing is in progress.
+
+        httpx ends a request in which nothing comes for too long. One that comes byte by byte, headers included, it would read for hours.
+        """
+        deadlines = list(self._deadlines.copy().values())
+        if not deadlines:
+            return None
+        left_s = min(deadlines) + _OVERDUE_S - time.monotonic()
+        if left_s <= 0:
+            self.interrupt()
+        return max(left_s, _OVERDUE_S)
 
     def interrupt(self) -> None:
         """Ends the requests in progress on connections of ours."""
@@ -265,13 +284,22 @@ class HttpSink:
             timeout=self._to_timeout(deadline_s),
             extensions={"trace": self._note_connection} if self._target.owns_client else None,
         )
-        with own_request(), self._patience.tried(patience_s):
+        with own_request(), self._patience.tried(patience_s), self._watched(deadline_s):
             answer = client.send(message, stream=True, follow_redirects=False)
             try:
                 content = _read(answer, deadline_s)
             finally:
                 answer.close()
         return answer.status_code, content, answer.headers.get("retry-after")
+
+    @contextlib.contextmanager
+    def _watched(self, deadline_s: float) -> Iterator[None]:
+        number = next(self._numbers)
+        self._deadlines[number] = deadline_s
+        try:
+            yield
+        finally:
+            self._deadlines.pop(number, None)
 
     def _to_timeout(self, deadline_s: float) -> httpx.Timeout:
         import httpx
