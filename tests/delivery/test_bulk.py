@@ -301,11 +301,16 @@ class TestLearning:
             log=LimitedLog(logging.getLogger("test")),
             clock=lambda: now[0],
         )
-        down, taken = Outcome(Fate.RETRY, "http_503"), [Outcome(Fate.DELIVERED)] * 3
+        down, taken = Outcome(Fate.RETRY, "connection_error"), [Outcome(Fate.DELIVERED)] * 3
         answers += [down, down, down, taken, down, down, taken]
         for _ in range(7):
             bulk.send(encoded(3))
         bulk.note_single()
+        assert bulk.batching is not None
+        for _ in range(5):
+            answers.append(Outcome(Fate.RETRY, "http_503", status=503))
+            bulk.send(encoded(3))
+            bulk.note_single()
         assert bulk.batching is not None
         for _ in range(3):
             answers.append(down)

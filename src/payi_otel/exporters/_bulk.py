@@ -28,6 +28,8 @@ _PAUSE_S: Final = 300
 """Something on the way (a proxy, a body limit that resets the connection) that fails so often is asked again after this."""
 _REFUSED_S: Final = 3600
 """What was refused may have been a passing trouble, or be enabled later: it is asked for again after this."""
+_ABOUT_ALL: Final = frozenset({401, 429, 503})
+"""Answers that have nothing to do with how many packets were asked for."""
 NOT_ENABLED: Final = frozenset({403, 404, 405})
 """Answers of an account for which an endpoint is not enabled, or of a wrong key or address: a single ingest tells which."""
 
@@ -108,7 +110,7 @@ class Bulk:
         answer = self._exchange(_wire.to_bulk(batch, path), len(batch))
         if isinstance(answer, Refused):
             return self._narrow_down(batch, path, answer)
-        self._has_failed = isinstance(answer, Outcome)
+        self._has_failed = isinstance(answer, Outcome) and answer.status not in _ABOUT_ALL
         if isinstance(answer, Outcome):
             return [answer] * len(batch)
         self._strikes = 0
