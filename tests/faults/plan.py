@@ -70,10 +70,10 @@ ROWS: Final = (
     Row(32, "everything at once", load.everything),
 )
 _COUNTS: Final = ("created", "delivered", "duplicates", "dead", "dropped", "requests")
-HEADER: Final = ("row", "fault", *_COUNTS, "MB", "drain s", "exit s", "p99 ms", "note")
+HEADER: Final = ("row", "fault", *_COUNTS, "MB", "drain s", "exit s", "p99 ms", "seed", "note")
 
 
-def to_cells(row: Row, result: Result) -> tuple[str, ...]:
+def to_cells(row: Row, result: Result, seed: int) -> tuple[str, ...]:
     """A line of the table."""
 
     def by_name(counts: dict[str, int]) -> str:
@@ -82,7 +82,7 @@ def to_cells(row: Row, result: Result) -> tuple[str, ...]:
     counts = (result.created, result.delivered, result.duplicates)
     times = (f"{result.peak_mb:.1f}", f"{result.drain_s:.1f}", f"{result.exit_s:.1f}", f"{result.p99_ms:.3f}")
     dead, dropped = by_name(result.dead), by_name(result.dropped)
-    return (str(row.number), row.fault, *map(str, counts), dead, dropped, str(result.requests), *times, result.note)
+    return (str(row.number), row.fault, *map(str, counts), dead, dropped, str(result.requests), *times, str(seed), result.note)
 
 
 def main() -> int:
@@ -99,9 +99,10 @@ def main() -> int:
             continue
         began = time.monotonic()
         try:
-            lines.append(to_cells(row, row.run(scale)))
+            lines.append(to_cells(row, row.run(scale), scale.seed))
         except Exception:
             broken += 1
+            lines.append(to_cells(row, Result(note="BROKEN"), scale.seed))
             traceback.print_exc()
             print(f"row {row.number} ({row.fault}), seed {scale.seed}: BROKEN", file=sys.stderr)
         print(f"row {row.number}: {time.monotonic() - began:.1f} s", file=sys.stderr)
