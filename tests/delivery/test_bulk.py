@@ -286,7 +286,8 @@ class TestLearning:
                 submit(queue, *map(make_packet, range(500)))
                 assert queue.flush(20)
                 assert queue.stats().delivered == 500
-            assert len([kind for kind in asked(server) if "upsert" in kind]) <= 3 + 3 * 4
+            # Four may be under way at once, and several fail before one packet by itself gets through.
+            assert len([kind for kind in asked(server) if "upsert" in kind]) <= 50
             assert server.duplicates == []
         assert "requests with several packets fail, and those with one do not: packets go one by one for 300 s" in caplog.text
 
