@@ -14,7 +14,7 @@ import httpx
 from payi_otel.delivery.outcome import Fate, Fault, Outcome, Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.packets.model import IngestPacket
-from payi_otel.testing import API_KEY
+from payi_otel.testing import API_KEY, Answer, IngestServer
 
 DELIVERED = Outcome(Fate.DELIVERED)
 DEAD = Outcome(Fate.DEAD, "category_not_found", status=400)
@@ -86,6 +86,13 @@ def running(sink: Sink, retry: Retry | None = None, **settings: Any) -> Iterator
         yield queue
     finally:
         queue.shutdown()
+
+
+def break_down(server: IngestServer) -> Callable[[], None]:
+    """Has it answer 503 until the result is called."""
+    is_over = threading.Event()
+    server.decide(lambda request: None if is_over.is_set() else Answer(503))
+    return is_over.set
 
 
 def submit(queue: DeliveryQueue, *packets: Any) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from delivery_fakes import DOWN, Retry, Target, make_packet, running, submit, wait_for
+from delivery_fakes import DOWN, Retry, Target, break_down, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._item import OVERHEAD_BYTES, Item, Task
 from payi_otel.delivery.outcome import EncodedPacket
 from payi_otel.exporters.http import HttpSink
-from payi_otel.testing import Answer, IngestServer
+from payi_otel.testing import IngestServer
 
 BODIES = {"provider_request_json": "q" * 4000, "provider_response_json": "a" * 4000}
 FULL = len(json.dumps(make_packet(0, BODIES).body)) + OVERHEAD_BYTES
@@ -45,9 +44,7 @@ def server() -> Iterator[IngestServer]:
 @pytest.fixture
 def outage(server: IngestServer) -> Callable[[], None]:
     """A Pay-i that answers 503 until this is called."""
-    is_over = threading.Event()
-    server.decide(lambda request: None if is_over.is_set() else Answer(503))
-    return is_over.set
+    return break_down(server)
 
 
 def test_the_oldest_packets_lose_their_words_and_none_its_units(

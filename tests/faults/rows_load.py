@@ -64,16 +64,11 @@ def clock(scale: Scale) -> Result:
     hour, month = 3600.0, 30 * 86400.0
     offset, real = [0.0], time.time
 
-    class Jumping(datetime.datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime.datetime:
-            return datetime.datetime.fromtimestamp(real() + offset[0], tz)
-
     with mock.patch("time.time", side_effect=lambda: real() + offset[0]), trial(scale) as one:
         for jump in (hour, -hour, month, -month):
             offset[0] = jump
             one.server.decide(lambda request: Answer(503))
-            stamp = Jumping.now(datetime.timezone.utc).isoformat()
+            stamp = datetime.datetime.fromtimestamp(real() + jump, datetime.timezone.utc).isoformat()
             began = time.monotonic()
             one.offer(scale.count(100), body={"event_timestamp": stamp})
             wait_for(lambda: one.queue.stats().failures)

@@ -124,7 +124,7 @@ class Trial:
         assert self.queue.flush(timeout_s), f"not drained: {self.queue.stats()}"
         self.result.drain_s = time.monotonic() - self._healed_at
 
-    def check(self, *, dead: set[str] = frozenset(), slim: set[str] | None = None, refused_items: bool = False) -> None:  # type: ignore[assignment]
+    def check(self, *, dead: set[str] = frozenset(), slim: set[str] | None = None) -> None:  # type: ignore[assignment]
         """Both sides agree: what was issued has arrived, as it was, but for what had to be refused."""
         self.offer(1)  # a fresh packet passes
         assert self.queue.flush(20)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from crashing_files import CrashingFiles
-from delivery_fakes import SCOPE, Retry, Target, make_packet, running, submit, wait_for
+from delivery_fakes import SCOPE, Retry, Target, break_down, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._files import OsFiles
 from payi_otel.delivery.queue import DeliveryQueue
@@ -41,9 +41,7 @@ def server() -> Iterator[IngestServer]:
 @pytest.fixture
 def outage(server: IngestServer) -> Callable[[], None]:
     """A Pay-i that answers 503 until this is called."""
-    is_over = threading.Event()
-    server.decide(lambda request: None if is_over.is_set() else Answer(503))
-    return is_over.set
+    return break_down(server)
 
 
 def ids(server: IngestServer) -> list[str]:

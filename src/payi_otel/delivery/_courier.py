@@ -27,6 +27,7 @@ _MAX_INLINE_SENDERS: Final = 32
 """Where calls wait for their packet, a worker asleep between two inline retries must not hold up the other calls."""
 
 _LOOK_S: Final = 1.0
+"""While a worker is busy without an attempt in progress, one may begin unseen: it is looked for so often."""
 
 Convert = Callable[[ReadableSpan | None, Payload | None], IngestPacket | None]
 """Makes the packet of a call; None: the call is not billable. Runs in a worker."""
@@ -85,8 +86,7 @@ class Courier:
             self._keep(self.keeper)
         with self.lock:
             task = self.backlog.take(time.monotonic())
-            self._busy += task is not None
-            is_last = task is not None and self._busy >= self.workers.count
+            is_last = task is not None and self._become_busy()
         if task is None:
             return
         if is_last:
@@ -112,8 +112,7 @@ class Courier:
     def _keep(self, keeper: Keeper) -> None:
         """A disk may take its time: another worker listens meanwhile."""
         with self.lock:
-            self._busy += 1
-            is_last = self._busy >= self.workers.count
+            is_last = self._become_busy()
         if is_last:
             self.workers.add(wait=True)
         try:
@@ -122,6 +121,11 @@ class Courier:
         finally:
             with self.lock:
                 self._busy -= 1
+
+    def _become_busy(self) -> bool:
+        """Counts a worker that may be away for long, with the lock held; True when nobody is left to listen."""
+        self._busy += 1
+        return self._busy >= self.workers.count
 
     @property
     def is_idle(self) -> bool:
@@ -138,7 +142,7 @@ class Courier:
                 rests_s.append(self.keeper.rest_s(self.backlog))
         if self._encoding is not None:
             overdue_s = self._encoding.watch()
-            rests_s.append(_LOOK_S if overdue_s is None and is_sending else overdue_s)  # an attempt is about to begin
+            rests_s.append(_LOOK_S if overdue_s is None and is_sending else overdue_s)
         return min((rest_s for rest_s in rests_s if rest_s is not None), default=None)
 
     # from call to packet

@@ -16,9 +16,9 @@ _JITTER: Final = 0.5
 _RETRY_AFTER_JITTER: Final = 0.1
 """The same for those that were told the same time; never sooner than they were told."""
 _HELD: Final = 6
-"""What needs somebody (a wrong key, address, certificate) is tried after so many intervals (30 s by default), then twice as many, up to"""
+"""What needs somebody (a wrong key, address, certificate) is tried after so many intervals, 30 s by default; then after twice as many."""
 _MAX_HELD: Final = 60
-"""so many (5 min)."""
+"""The most of those, 5 min by default."""
 _FLUSH_INTERVAL_S: Final = 1.0
 """While somebody waits for a flush, a drain is tried at least so often."""
 _EXIT_DELAYS_S: Final = (0.25, 0.5, 1.0)

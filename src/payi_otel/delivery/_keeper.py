@@ -73,7 +73,7 @@ class Keeper:
         """A packet that is refused for good is kept for whoever wants to know why."""
         held = item.held
         if isinstance(held, EncodedPacket):
-            held = held if self._with_content else self._sink.slim(held, "spool") or held
+            held = held if self._with_content else self._without_words(held)
             self.spool.keep_dead_letter(to_dead_letter(held, outcome, datetime.now(timezone.utc).isoformat()))
 
     def is_due(self, backlog: Backlog) -> bool:
@@ -156,5 +156,8 @@ class Keeper:
         if not isinstance(held, EncodedPacket) or item.record is not None:
             return None
         if not self._with_content or len(held.json) > _MAX_RECORD_BYTES:
-            held = self._sink.slim(held, "spool") or held
+            held = self._without_words(held)
         return to_record(held)
+
+    def _without_words(self, held: EncodedPacket) -> EncodedPacket:
+        return self._sink.slim(held, "spool") or held

@@ -131,8 +131,10 @@ class RetryQueue:
     def _forget_the_gone(self) -> None:
         """What has left since must not be kept alive by its place in a list."""
         if len(self._oldest) > 2 * self.count + _SLACK:
-            for item in (*self._oldest, *self._with_bodies):
-                item.is_aged = item.is_listed = item.is_waiting and item.held is not None
+            for item in self._oldest:
+                item.is_aged = item.is_waiting and item.held is not None
+            for item in self._with_bodies:
+                item.is_listed = item.is_waiting and item.held is not None
             self._oldest = deque(item for item in self._oldest if item.is_aged)
             self._with_bodies = deque(item for item in self._with_bodies if item.is_listed)
 

@@ -87,8 +87,8 @@ class DeliveryQueue:
         bring_through_fork(self)
         if spool is not None:
             weakref.finalize(self, spool.close).atexit = False
-        if spool is not None and spool.has_orphans:
-            self._workers.add()
+            if spool.has_orphans:
+                self._workers.add()
 
     def _note_process(self) -> None:
         self._pid = os.getpid()
@@ -185,6 +185,10 @@ class DeliveryQueue:
             util = sys.modules.get(f"{package}.util")
             if util is not None:
                 self._end_with(util, sys.modules[f"{package}.process"])
+        signals = sys.modules.get("celery.signals")
+        if signals is not None:  # the workers of its pool run no finalizers
+            shut_down = self._at_exit
+            signals.worker_process_shutdown.connect(lambda **kwargs: shut_down(), weak=False)
         if not self._workers.add() and item.ticket is not None:
             with quiet():  # no thread can be had, and somebody is going to wait
                 while item.ticket.outcome is None and self._backlog.has_next:
@@ -194,9 +198,6 @@ class DeliveryQueue:
         """A child of `multiprocessing` ends without running atexit before Python 3.13; its finalizers it does run."""
         if type(process.current_process()).__name__ != "_MainProcess":
             util.Finalize(None, self._at_exit, exitpriority=100)
-        signals = sys.modules.get("celery.signals")
-        if signals is not None:  # the workers of its pool run no finalizers either
-            signals.worker_process_shutdown.connect(_shut_down_with_signal(self._at_exit), weak=False)
 
     def _refuse(self, item: Item) -> None:
         self._courier.late.append(None)
@@ -282,13 +283,6 @@ class DeliveryQueue:
         self._courier.reset()
         self._note_process()
         self._sink.after_fork()
-
-
-def _shut_down_with_signal(shut_down: Callable[[], None]) -> Callable[..., None]:
-    def receive(**kwargs: Any) -> None:
-        shut_down()
-
-    return receive
 
 
 def _shut_down(reference: weakref.ref[DeliveryQueue]) -> None:

@@ -129,16 +129,17 @@ class Bulk:
             self._max_bytes = max(_LEAST_BYTES, sum(len(packet.json) for packet in batch) // 2)
         middle = len(batch) // 2
         first = self.send(batch[:middle])
-        last = first[-1]
-        if last.retries and last.fault is Fault.DESTINATION:  # the others would fare the same, and have not been sent
-            return first + [replace(last, ambiguous=False)] * (len(batch) - middle)
-        return [*first, *self.send(batch[middle:])]
+        return first + (_unsent(first[-1], len(batch) - middle) or self.send(batch[middle:]))
 
     def _send_singles(self, batch: Sequence[EncodedPacket]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for packet in batch:
-            outcome = self._send_single(packet)
-            outcomes.append(outcome)
-            if outcome.retries and outcome.fault is Fault.DESTINATION:  # the others would fare the same, and have not been sent
-                return outcomes + [replace(outcome, ambiguous=False)] * (len(batch) - len(outcomes))
+            outcomes.append(self._send_single(packet))
+            if unsent := _unsent(outcomes[-1], len(batch) - len(outcomes)):
+                return outcomes + unsent
         return outcomes
+
+
+def _unsent(last: Outcome, count: int) -> list[Outcome]:
+    """The outcomes of those behind one: where the destination is at fault they would fare the same, and are not sent; else none."""
+    return [replace(last, ambiguous=False)] * count if last.retries and last.fault is Fault.DESTINATION else []

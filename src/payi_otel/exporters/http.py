@@ -176,10 +176,10 @@ class HttpSink:
 
         httpx ends a request in which nothing comes for too long. One that comes byte by byte, headers included, it would read for hours.
         """
-        deadlines = list(self._deadlines.copy().values())
-        if not deadlines:
+        deadline_s = min(self._deadlines.copy().values(), default=None)
+        if deadline_s is None:
             return None
-        left_s = min(deadlines) + _OVERDUE_S - time.monotonic()
+        left_s = deadline_s + _OVERDUE_S - time.monotonic()
         if left_s <= 0:
             self.interrupt()
         return max(left_s, _OVERDUE_S)
