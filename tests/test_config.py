@@ -88,6 +88,8 @@ OURS: tuple[tuple[str, object], ...] = (
     ("trust_inbound_baggage", False),
     ("enforce_limits", False),
     ("ingest_bulk", "auto"),
+    ("instruments", None),
+    ("log_prompt_and_response", True),
     ("ingest_retry.queue_max_bytes", 67108864),
     ("ingest_retry.spool_directory", None),
     ("ingest_retry.spool_max_bytes", 268435456),
@@ -100,6 +102,8 @@ MAPPED = table.ModelMapping(model="m", price_as_resource="gpt-4")
 
 EXAMPLES: dict[str, tuple[str, object]] = {
     "proxy": ("true", True),
+    "instruments": ("system.openai", frozenset({"system.openai"})),
+    "log_prompt_and_response": ("off", False),
     "global_instrumentation": ("off", False),
     "instrument_inline_data": ("1", True),
     "connection_error_logging_window": ("5", 5),
@@ -208,7 +212,7 @@ def test_nothing_is_missing_and_nothing_is_undocumented() -> None:
 )
 def test_the_typed_dicts_have_the_keys_that_are_accepted(written: type, checked: type[msgspec.Struct]) -> None:
     """An editor completes what the check accepts, and nothing is required of a user by type."""
-    assert set(get_type_hints(written)) == set(checked.__struct_fields__) - {"instruments"}
+    assert set(get_type_hints(written)) == set(checked.__struct_fields__)
     assert not written.__required_keys__
 
 
@@ -736,3 +740,22 @@ def test_the_settings_page_is_up_to_date() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "payi_otel.config"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8", timeout=60).stdout
     assert SETTINGS_PAGE.read_text("utf-8") == printed == render(describe())
+
+
+def test_the_arguments_of_payi_instrument_have_variables() -> None:
+    """Without a line of code, under `opentelemetry-instrument`, they are said there; an argument wins over its variable."""
+    environ = {"PAYI_OTEL_INSTRUMENTS": "system.openai, system.anthropic", "PAYI_OTEL_LOG_PROMPT_AND_RESPONSE": "false"}
+    settings = load(environ=environ)
+    assert settings.instruments == frozenset({"system.openai", "system.anthropic"})
+    assert settings.log_prompt_and_response is False
+    assert load(environ=environ, instruments={"system.azure"}).instruments == frozenset({"system.azure"})
+    assert load(environ={"PAYI_OTEL_INSTRUMENTS": "*"}).instruments is None
+    (problem,) = problems_of(environ={"PAYI_OTEL_INSTRUMENTS": "openai"})
+    assert problem.startswith("PAYI_OTEL_INSTRUMENTS[0]: 'openai' is not allowed, must be '*', 'system.openai'")
+
+
+def test_a_flag_of_the_launcher_is_read_before_its_variable() -> None:
+    """`opentelemetry-instrument --payi_otel_user_id grace` sets the variable with `OTEL_` before its name."""
+    environ = {"PAYI_OTEL_USER_ID": "ada", "PAYI_OTEL_ACCOUNT_NAME": "acme", "OTEL_PAYI_OTEL_USER_ID": "grace"}
+    settings = load(environ=environ)
+    assert (settings.user_id, settings.account_name) == ("grace", "acme")

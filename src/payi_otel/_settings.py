@@ -11,6 +11,7 @@ import msgspec
 from payi_otel import _kinds as v
 from payi_otel._kinds import NO_ENTRIES
 from payi_otel._validate import Rule, Section
+from payi_otel.semconv import PayiCategories
 
 USE_CASE_NAME_MAX_CHARS: Final = 64
 """Pay-i's limit for a use case's name."""
@@ -31,6 +32,7 @@ SCOPE_FIELDS: Final = (
     "proxy",
 )
 """What `propagate` may name: the fields of `Scope`, which stands above this layer. A test holds the two equal."""
+CATEGORIES: Final = tuple(value for name, value in vars(PayiCategories).items() if not name.startswith("_"))
 _PRICES: Final = ("price_as_category", "price_as_resource", "resource_scope")
 _SCOPE_NAME: Final = v.choice(*SCOPE_FIELDS)
 _LIMIT_ID: Final = v.text("a str without commas and control characters", re.compile(r"[^,\x00-\x1f\x7f]+"))
@@ -181,8 +183,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto"] | bool,
         Rule(v.choice("auto", True, False), "Send packets together; `auto`: where there are many and the account takes it."),
     ] = "auto"
-    instruments: frozenset[str] | None = None
-    """The categories to instrument, None for all. An argument of `payi_instrument`, not a setting."""
+    instruments: Annotated[
+        frozenset[str] | None,
+        Rule(
+            v.texts(v.choice("*", *CATEGORIES), "each `*` or a `PayiCategories` value"),
+            "The categories to instrument, None for all; the argument of `payi_instrument` wins.",
+        ),
+    ] = None
+    log_prompt_and_response: Annotated[
+        bool,
+        Rule(v.BOOL, "Send prompts and answers; off, here or in the argument of `payi_instrument`, none leaves the process."),
+    ] = True
 
 
 class _Azure(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from payi_otel._environ import variable
 from payi_otel.errors import ConfigurationError
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -189,7 +190,7 @@ def check_variables(cls: type[msgspec.Struct], environ: Mapping[str, str], probl
     found: dict[str, Any] = {}
     for path, rule, _ in walk(cls):
         name = variable_of(path)
-        text = environ.get(name)
+        text = variable(name, environ)
         given = None
         if text:
             given = read_json(text, name, problems) if isinstance(rule, Section) else rule.kind.read(text, name, problems)

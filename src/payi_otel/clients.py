@@ -15,6 +15,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from payi_otel._environ import variable
 from payi_otel.errors import ConfigurationError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class _Client:
         if not key:
             raise MissingKeyError([_NO_KEY])
         self.api_key: str = str(key)
-        self.base_url = str(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
+        self.base_url = str(base_url or variable(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.timeout = timeout
         self.max_retries = max_retries
         self.default_headers: Mapping[str, str] = _merge_headers(_read_custom_headers(os.environ), default_headers)
@@ -178,13 +179,13 @@ def to_target(payi: object = None, environ: Mapping[str, str] = os.environ) -> I
 
 
 def _from_environment(environ: Mapping[str, str]) -> IngestTarget:
-    key = environ.get(API_KEY_VARIABLE)
+    key = variable(API_KEY_VARIABLE, environ)
     if not key:
         raise MissingKeyError([_NO_KEY])
     return _to_target(
         key=key,
-        find_key=functools.partial(environ.get, API_KEY_VARIABLE),
-        base_url=(BASE_URL_VARIABLE, environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL),
+        find_key=functools.partial(variable, API_KEY_VARIABLE, environ),
+        base_url=(BASE_URL_VARIABLE, variable(BASE_URL_VARIABLE, environ) or DEFAULT_BASE_URL),
         headers=_read_custom_headers(environ),
         timeouts=(DEFAULT_TIMEOUT_S, DEFAULT_CONNECT_TIMEOUT_S),
         max_retries=DEFAULT_MAX_RETRIES,
@@ -233,7 +234,7 @@ def is_key(key: object) -> bool:
 
 
 def _find_key_in_environment() -> str | None:
-    return os.environ.get(API_KEY_VARIABLE)
+    return variable(API_KEY_VARIABLE)
 
 
 def _find_key(client: Any) -> object:
@@ -287,7 +288,7 @@ def _is_loopback(host: str) -> bool:
 def _read_custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
     """Reads `PAYI_CUSTOM_HEADERS`, one `Name: value` a line."""
     found: dict[str, str] = {}
-    for number, line in enumerate(environ.get(HEADERS_VARIABLE, "").split("\n"), start=1):
+    for number, line in enumerate((variable(HEADERS_VARIABLE, environ) or "").split("\n"), start=1):
         name, colon, value = line.partition(":")
         if colon:
             found[name.strip()] = value.strip()

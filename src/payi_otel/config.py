@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
+from payi_otel._environ import variable
 from payi_otel._kinds import normalise_host
-from payi_otel._settings import DEPRECATED, NOT_YET, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings
+from payi_otel._settings import CATEGORIES, DEPRECATED, NOT_YET, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings
 from payi_otel._validate import VARIABLE_PREFIX, Problems, Row, build, check_fields, check_variables, nearest, rows
-from payi_otel.semconv import PayiCategories
 
 __all__ = [
     "NOT_YET",
@@ -47,7 +47,6 @@ __all__ = [
 logger = logging.getLogger("payi.instrument.config")
 
 FILE_VARIABLE: Final = "PAYI_OTEL_CONFIG"
-_KNOWN_INSTRUMENTS: Final = tuple(value for name, value in vars(PayiCategories).items() if not name.startswith("_"))
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._-]")
 
 
@@ -151,6 +150,8 @@ class PayiInstrumentConfig(TypedDict, total=False):
     trust_inbound_baggage: bool | None
     enforce_limits: bool | None
     ingest_bulk: Literal["auto"] | bool | None
+    instruments: Sequence[str] | None
+    log_prompt_and_response: bool | None
 
 
 def load_settings(
@@ -172,10 +173,11 @@ def load_settings(
         ConfigurationError: Something is wrong; every problem of every place is in it.
     """
     problems = Problems()
-    values = {**_read_file(environ.get(FILE_VARIABLE), problems), **check_variables(Accepted, environ, problems)}
+    values = {**_read_file(variable(FILE_VARIABLE, environ), problems), **check_variables(Accepted, environ, problems)}
     if config is not None:
         values |= check_fields(Accepted, config, "", problems)
-    wanted = _check_instruments(instruments, problems)
+    chosen = values.pop("instruments", None)
+    wanted = _check_instruments(chosen if instruments is None else instruments, problems)
     _check_together(values, problems)
     problems.raise_any()
     _warn_of_misspelt(environ)
@@ -256,10 +258,10 @@ def _check_instruments(instruments: object, problems: Problems) -> frozenset[str
     if not isinstance(instruments, set | frozenset | list | tuple):
         problems.refuse("instruments", instruments, "a set of PayiCategories values", wrong_type=True)
         return None
-    known = [value for value in instruments if value in ("*", *_KNOWN_INSTRUMENTS)]
+    known = [value for value in instruments if value in ("*", *CATEGORIES)]
     for value in sorted((value for value in instruments if value not in known), key=repr):
-        hint = nearest(value, _KNOWN_INSTRUMENTS)
-        allowed = f"one of '*', {', '.join(map(repr, _KNOWN_INSTRUMENTS))}" + (f"; {hint}" if hint else "")
+        hint = nearest(value, CATEGORIES)
+        allowed = f"one of '*', {', '.join(map(repr, CATEGORIES))}" + (f"; {hint}" if hint else "")
         problems.refuse("instruments", value, allowed, wrong_type=not isinstance(value, str))
     return None if "*" in known else frozenset(known)
 
