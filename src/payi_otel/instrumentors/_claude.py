@@ -5,7 +5,6 @@ Source: https://docs.anthropic.com/en/api/messages, and the docstrings of the `a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from payi_otel.instrumentors._content import CallContent, InlineRules, Recording
 from payi_otel.instrumentors._invocation import Answer, OtherCall
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.counting import by_length
+from payi_otel.packets.long_prompts import CLAUDE, is_long_prompt
 from payi_otel.packets.units import (
     REASONING,
     TEXT,
@@ -24,7 +24,6 @@ from payi_otel.packets.units import (
     TEXT_CACHE_WRITE,
     TEXT_CACHE_WRITE_1H,
     WEB_SEARCH_REQUEST,
-    LongPrompts,
     Units,
     UnitSource,
     Usage,
@@ -43,9 +42,6 @@ UNIT_SOURCES = (
     UnitSource(_API, REASONING, "output", "output_tokens_details.thinking_tokens"),
     UnitSource(_API, WEB_SEARCH_REQUEST, "output", "server_tool_use.web_search_requests"),
 )
-LONG_PROMPTS = (LongPrompts("Claude Sonnet 4 and 4.5", re.compile(r"claude-sonnet-4(?:-5|-0|-\d{8}|@|\b(?!-[6-9]))"), 200_000),)
-"""Models with a price of its own for long prompts. Later ones bill every length alike.
-Source: https://docs.anthropic.com/en/docs/about-claude/pricing, "Long context pricing"."""
 _NO_GEO = frozenset({"global", "not_available"})
 _NO_TEXT = frozenset({"data", "type", "id", "tool_use_id", "signature", "media_type", "cache_control", "role", "file_id", "url"})
 """Keys whose values are no tokens of text."""
@@ -89,7 +85,7 @@ def read_usage(usage: Any, model: str | None) -> Usage | None:
         WEB_SEARCH_REQUEST: Units(0, count_of(get(usage, "server_tool_use"), "web_search_requests", problems)),
     }
     units = {name: unit for name, unit in units.items() if name == TEXT or unit != Units()}
-    if any(long.include(model, total_in) for long in LONG_PROMPTS):
+    if is_long_prompt(CLAUDE, model, total_in):
         units = as_large_context(units)
     return Usage(
         units=units,

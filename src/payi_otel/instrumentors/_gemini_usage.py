@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from payi_otel.instrumentors._values import count_of, get
+from payi_otel.packets.long_prompts import GEMINI, is_long_prompt
 from payi_otel.packets.units import (
     AUDIO,
     IMAGE,
@@ -19,7 +20,6 @@ from payi_otel.packets.units import (
     VIDEO,
     VISION,
     WEB_SEARCH_REQUEST,
-    LongPrompts,
     Units,
     UnitSource,
     Usage,
@@ -50,11 +50,6 @@ UNIT_SOURCES = (
     UnitSource(_API, REASONING, "output", "thoughts_token_count"),
     UnitSource(_API, WEB_SEARCH_REQUEST, "output", "grounding_metadata.web_search_queries"),
 )
-LONG_PROMPTS = (
-    LongPrompts("Gemini 2.5 Pro, Gemini 3 Pro", re.compile(r"gemini-(?:2\.5|3(?:\.\d+)?)-pro"), 200_000),
-    LongPrompts("Gemini 1.0, 1.5", re.compile(r"gemini-1\.\d"), 128_000),
-)
-"""Models with a price of its own for long prompts. (1.x was billed by characters; its tokens are billed as such here.)"""
 _PER_QUERY = re.compile(r"gemini-(?:[3-9]|\d{2})")
 """From Gemini 3 on every search query is billed, before that every prompt that was grounded by a search."""
 
@@ -90,7 +85,7 @@ def read_usage(meta: Any, model: str | None, *, queries: int = 0) -> Usage | Non
     units |= {f"{unit}_cache_read": Units(number, 0) for unit, number in kept.items()}
     units |= {REASONING: Units(0, thoughts), WEB_SEARCH_REQUEST: Units(0, _searches(queries, model))}
     units = {name: unit for name, unit in units.items() if name == TEXT or unit != Units()}
-    if any(long.include(model, prompt) for long in LONG_PROMPTS):
+    if is_long_prompt(GEMINI, model, prompt):
         units = as_large_context(units)
     return Usage(
         units=units,

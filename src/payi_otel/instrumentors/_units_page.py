@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from payi_otel.instrumentors import _claude, _gemini_usage
 from payi_otel.instrumentors._discovery import all_instrumentors
+from payi_otel.packets.long_prompts import CLAUDE, GEMINI
 from payi_otel.packets.units import LARGE_CONTEXT, UnitSource
 
 
@@ -38,7 +38,7 @@ def render(table: Iterable[UnitSource]) -> str:
         "",
     ]
     lines += ["| models | prompts of more than |", "|---|---|"]
-    lines += [f"| {long.models} | {long.above:,} tokens |" for long in (*_claude.LONG_PROMPTS, *_gemini_usage.LONG_PROMPTS)]
+    lines += [f"| {long.models} | {long.above:,} tokens |" for long in (*CLAUDE, *GEMINI)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -47,22 +46,6 @@ class UnitSource:
     side: Literal["input", "output"]
     field: str
     """The provider's own name for the count, e.g. `prompt_tokens_details.cached_tokens`; `[X]` picks from a list what is of kind X."""
-
-
-@dataclass(frozen=True, slots=True)
-class LongPrompts:
-    """Models whose long prompts have a price of their own."""
-
-    models: str
-    """As docs/units.md names them."""
-    pattern: re.Pattern[str]
-    """Found in their names, whoever serves them."""
-    above: int
-    """Input tokens, cached ones included, up to which a prompt is not long."""
-
-    def include(self, model: str | None, tokens: int) -> bool:
-        """Whether a prompt of so many tokens has that price."""
-        return tokens > self.above and self.pattern.search(model or "") is not None
 
 
 @dataclass(frozen=True, slots=True)

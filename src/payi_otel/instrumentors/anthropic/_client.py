@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from payi_otel._hosts import AZURE_HOST_ENDS
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.semconv import PROXY_PATH, PayiCategories
@@ -21,7 +22,6 @@ _BY_CLASS = {
     "AnthropicFoundry": _FOUNDRY,
 }
 """By the class's name without `Async`, for not every version has every class."""
-_AZURE_HOSTS = (".services.ai.azure.com", ".openai.azure.com", ".cognitiveservices.azure.com")
 CATEGORIES = frozenset(service[1] for service in (_FIRST_PARTY, *_BY_CLASS.values()))
 
 
@@ -46,4 +46,4 @@ def _service(client: Any, host: str) -> tuple[str, str, str]:
         service = _BY_CLASS.get(cls.__name__.removeprefix("Async"))
         if service is not None:
             return service
-    return _FOUNDRY if host.endswith(_AZURE_HOSTS) else _FIRST_PARTY
+    return _FOUNDRY if host.endswith(AZURE_HOST_ENDS) else _FIRST_PARTY

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from payi_otel import semconv
+from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._content import CallContent, texts_in
-from payi_otel.instrumentors._databricks_hosts import CATEGORIES, databricks_category
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
@@ -123,7 +123,7 @@ class DatabricksInstrumentor(ProviderInstrumentor):
     distribution = "databricks-sdk"
     module = "databricks.sdk"
     supported = "databricks-sdk >= 0.40"
-    categories = CATEGORIES
+    categories = DATABRICKS_CATEGORIES
     units = UNIT_SOURCES
     patches = (
         Patch(_SERVING, "ServingEndpointsAPI.query", QUERY),

@@ -6,13 +6,11 @@ import re
 import sys
 from typing import Any
 
-from payi_otel.instrumentors._databricks_hosts import CATEGORIES as DATABRICKS_CATEGORIES
-from payi_otel.instrumentors._databricks_hosts import HOST_ENDS, databricks_category
+from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.semconv import PROXY_PATH, PayiCategories
 
-_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us", ".openai.azure.cn")
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
 _BEDROCK_HOST = re.compile(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
@@ -61,9 +59,9 @@ def _service(client: Any, host: str, path: str) -> tuple[str, str, str]:
         return "aws.bedrock", PayiCategories.aws_bedrock, ""
     if runtime == "vertex":
         return "gcp.vertex_ai", PayiCategories.google_vertex, "google."
-    if _is_azure(client) or host.endswith(_AZURE_HOSTS):
+    if _is_azure(client) or host.endswith(AZURE_HOST_ENDS):
         return "azure.ai.openai", PayiCategories.azure_openai, ""
-    if hasattr(client, "_workspace_client") or _DATABRICKS_PATH.search(path) or host.endswith(HOST_ENDS):
+    if hasattr(client, "_workspace_client") or _DATABRICKS_PATH.search(path) or host.endswith(DATABRICKS_HOST_ENDS):
         return "databricks", databricks_category(host), ""
     return "openai", PayiCategories.openai, ""
 
