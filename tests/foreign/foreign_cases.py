@@ -303,6 +303,7 @@ ANTHROPIC = (
 
 CLAUDE_ON_BEDROCK = "us.anthropic.claude-opus-5-v1:0"
 NOVA = "us.amazon.nova-lite-v1:0"
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 CONVERSE = [{"role": "user", "content": [{"text": "Say hello."}]}]
 CLAUDE_BODY = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": PROMPT}
 NOVA_BODY = {"messages": CONVERSE, "inferenceConfig": {"maxTokens": 64}}
@@ -357,6 +358,7 @@ LLAMA_USED = {"prompt_token_count": 10, "generation_token_count": 50}
 BEDROCK = (
     Case("converse", AWS, converse(), (said.CONVERSED,), CONVERSE_USED, BEDROCK_OWED),
     Case("converse-claude", AWS, converse(CLAUDE_ON_BEDROCK), (said.CONVERSED,), CONVERSE_USED, BEDROCK_OWED),
+    Case("converse-profile", AWS, converse(PROFILE), (said.CONVERSED,), CONVERSE_USED, BEDROCK_OWED),
     Case("converse-tool", AWS, converse(toolConfig=TOOL_CONFIG), (said.CONVERSED_TOOL,), CONVERSE_USED, BEDROCK_OWED),
     Case("converse-refused", AWS, converse_refused, (said.BEDROCK_REFUSED,), None, {}),
     Case("converse-stream", AWS, converse_stream, (said.CONVERSE_STREAM,), CONVERSE_USED, BEDROCK_OWED),

@@ -43,6 +43,8 @@ STEERING = (
     "LANG",
 )
 TIMED = re.compile(r"time_to|duration|latency|\.time$|_time$")
+DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
+SERVER = re.compile(r"BaseHTTP/\S+ Python/[0-9.]+")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -79,8 +81,9 @@ class Readable:
         self._uuids: dict[str, str] = {}
 
     def text(self, value: str) -> str:
-        """A text without port and random ids."""
+        """A text without port, times, random ids, and what the server says it is."""
         value = re.sub(rf"(127\.0\.0\.1|localhost):{self._port}\b", rf"\1:{PORT}", value)
+        value = SERVER.sub("provider", DATE.sub("Thu, 01 Jan 1970 00:00:00 GMT", value))
         return UUID.sub(lambda found: self._uuids.setdefault(found[0], f"<uuid {len(self._uuids) + 1}>"), value)
 
     def value(self, key: str, value: Any) -> Any:
