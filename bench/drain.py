@@ -47,9 +47,9 @@ def drain(bulk: Any, answer_s: float, count: int) -> float:
         server.decide(lambda request: Answer(delay_s=answer_s) if is_up.is_set() else Answer(503))
         sink = HttpSink(to_target(Payi(api_key=server.api_key, base_url=server.url)), bulk=bulk)
         retry = load_settings({"ingest_retry": {"queue_interval": 3600.0}}).ingest_retry
-        queue = DeliveryQueue(sink, convert=lambda span, payload: payload, retry=retry)  # type: ignore[arg-type, return-value]
+        queue = DeliveryQueue(sink, convert=lambda payload: payload, retry=retry)  # type: ignore[arg-type, return-value]
         for number in range(count):
-            queue.submit(None, to_packet(number))  # type: ignore[arg-type]
+            queue.submit(to_packet(number))  # type: ignore[arg-type]
         while queue.stats().in_flight or not queue.stats().failures:
             time.sleep(0.01)
         is_up.set()

@@ -86,7 +86,7 @@ class Soak:
         began = time.monotonic()
         while not self.ended.wait(TICK_S):
             for _ in range(round((time.monotonic() - began) * self.rate) - self.issued):
-                self.queue.submit(None, to_packet(self.issued, filler))  # type: ignore[arg-type]
+                self.queue.submit(to_packet(self.issued, filler))  # type: ignore[arg-type]
                 self.issued += 1
 
     def fail(self) -> None:
@@ -178,7 +178,7 @@ def make_queue(url: str, spool: str | None) -> DeliveryQueue:
     settings = load_settings({})
     return DeliveryQueue(
         sink,
-        convert=lambda span, payload: payload,  # type: ignore[arg-type, return-value]
+        convert=lambda payload: payload,  # type: ignore[arg-type, return-value]
         retry=settings.ingest_retry,
         exit_timeout_s=settings.exit_timeout_s,
         spool=Spool(spool) if spool else None,

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import logging
+import operator
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from payi_otel.clients import to_target
-from payi_otel.config import PayiInstrumentConfig, Settings, default_use_case_name, load_settings, settings_without_effect
-from payi_otel.context import baggage
-from payi_otel.context.scope import Scope, from_defaults, set_defaults
+from payi_otel._environ import is_sdk_disabled, variable
+from payi_otel._forwarding import ForwardingHandler
+from payi_otel._guard import guard
+from payi_otel._runtime import Runtime
+from payi_otel.clients import API_KEY_VARIABLE, to_target
+from payi_otel.config import (
+    PayiInstrumentConfig,
+    Settings,
+    default_use_case_name,
+    load_settings,
+    program_name,
+    settings_without_effect,
+)
+from payi_otel.context import defaults
 from payi_otel.delivery._metrics import metrics
-from payi_otel.delivery._sigterm import SigtermHandler
+from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_queue
-from payi_otel.payload import registry
-from payi_otel.semconv import PayiCategories
+from payi_otel.exporters.span_exporter import latest_exporter
 
 if TYPE_CHECKING:
     from payi_otel.clients import AsyncPayi, Payi
     from payi_otel.delivery.outcome import Sink
-    from payi_otel.instrumentors._base import ProviderInstrumentor
 
 logger = logging.getLogger("payi.instrument")
-
-_SAME_SERVICE = {
-    PayiCategories.azure: frozenset({PayiCategories.azure_openai}),
-    PayiCategories.databricks_azure: frozenset({"system.databricks"}),
-    PayiCategories.databricks_aws: frozenset({"system.databricks"}),
-    PayiCategories.databricks_google: frozenset({"system.databricks"}),
-}
-"""What a choice of the user's includes beside itself: `azure` is OpenAI and Anthropic there, and a workspace whose cloud
-cannot be told from its host may be the chosen one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,53 +52,13 @@ class Instrumented:
     """The methods wrapped so far: an SDK is wrapped when it is imported."""
 
 
-class _Runtime:
-    """What one `payi_instrument()` has set up."""
-
-    def __init__(self, settings: Settings, sink: Sink, forwarding: _ForwardingHandler, *, logs: bool) -> None:
-        from payi_otel.processors.joining import JoiningTracerProvider
-        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
-
-        self._forwarding = forwarding
-        self.queue = to_queue(sink, settings, log_prompt_and_response=logs, before_shutdown=self._end_open_calls)
-        self.provider = JoiningTracerProvider(RetryQueueSpanProcessor(self.queue))
-        self.instrumentors = _start_instrumentors(self.provider, settings)
-        self._threading = _carry_context_into_threads()
-        self._sigterm = SigtermHandler(self.queue.shutdown, settings.exit_timeout_s)
-        if settings.flush_on_sigterm:
-            self._sigterm.install()
-
-    def _end_open_calls(self) -> None:
-        """Before the queue closes: open streams end with what they have; calls without an answer are named as lost."""
-        from payi_otel.instrumentors._stream import end_open_streams
-
-        end_open_streams()
-        if open_calls := len(registry):
-            logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
-        for instrumentor in self.instrumentors:
-            if unfinished := instrumentor.unfinished():
-                logger.warning("%s", unfinished)
-
-    def stop(self, timeout_s: float | None) -> None:
-        for instrumentor in self.instrumentors:
-            instrumentor.uninstrument()
-        self.queue.shutdown(timeout_s)
-        self._sigterm.remove()
-        self.provider.leave()
-        registry.on_unclaimed(None)
-        set_defaults(None)
-        baggage.set_propagation((), False)
-        if self._threading is not None:
-            self._threading.uninstrument()
-        self._forwarding.remove()
-
-
-_runtime: _Runtime | None = None
+_runtime: Runtime | None = None
 _final = Stats()
 """The account of the runtime that was shut down last."""
+_earlier: list[DeliveryQueue] = []
+"""Of what `opentelemetry-instrument` had set up before the application did so itself."""
+_has_attach_failed = False
 _lock = Lock()
-_FORWARDED = "payi_forwarded"
-"""Marks a log record that the user's logger has had."""
 
 
 def payi_instrument(
@@ -125,26 +87,78 @@ def payi_instrument(
     global _runtime  # noqa: PLW0603 - there is one runtime in a process
     caller = sys._getframe(1).f_code.co_filename
     with _lock:
-        if _runtime is not None:
+        if _runtime is not None and not _runtime.is_implicit:
             (logger or logging.getLogger("payi.instrument")).debug("payi_instrument() was called before: nothing is changed")
             return
         if not isinstance(logger, logging.Logger | None):
             raise ConfigurationError([f"logger: {type(logger).__name__} is not allowed, must be a logging.Logger"])
-        forwarding = _ForwardingHandler(logger)
+        forwarding = ForwardingHandler(logger)
         forwarding.install()
         try:
+            if is_sdk_disabled():
+                _log_disabled()
+                forwarding.remove()
+                return
             settings, sink = _read(payi, instruments, log_prompt_and_response, config)
-            _runtime = _Runtime(settings, sink, forwarding, logs=log_prompt_and_response)
+            logs = log_prompt_and_response and settings.log_prompt_and_response
+            queue = to_queue(sink, settings, log_prompt_and_response=logs)
+            if _runtime is not None:
+                _retire(_runtime)
+            _runtime = Runtime(settings, queue, forwarding)
         except BaseException:
             forwarding.remove()
             raise
-        scope = _default_scope(settings, caller) if settings.global_instrumentation else None
-        if scope is not None and not log_prompt_and_response:
-            scope = replace(scope, log_prompt_and_response=False)  # with the call, so that it holds in whatever pipeline makes its packet
-        set_defaults(scope)
-        baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
+        defaults.apply(settings, default_use_case_name(caller), log_prompt_and_response=logs)
         metrics.observe(stats)
         _say_what_has_no_effect(settings)
+
+
+def attach() -> None:
+    """Starts what the environment says; for `opentelemetry-instrument`, which runs it before and after its instrumentors. Never raises.
+
+    A `payi_instrument()` of the application's own takes the place of what this has set up.
+    """
+    global _runtime, _has_attach_failed  # noqa: PLW0603 - there is one runtime in a process
+    with _lock, guard("starting with opentelemetry-instrument"):
+        if _runtime is not None:
+            _runtime.provider.current()
+            if _runtime.is_implicit:
+                _runtime.carry_context_into_threads()
+        elif not _has_attach_failed and not is_sdk_disabled():
+            try:
+                _runtime = _from_environment()
+            except ConfigurationError as error:
+                _has_attach_failed = True
+                logger.error("no calls are recorded: %s", error)
+
+
+def _from_environment() -> Runtime | None:
+    """An exporter of ours that the pipeline has already says where packets go; else a key or a file in the environment does."""
+    exporter = latest_exporter()
+    if exporter is not None:
+        settings, queue, logs = exporter.settings, exporter.queue, exporter.logs
+    else:
+        settings = load_settings()
+        if settings.offline_instrumentation is None and variable(API_KEY_VARIABLE) is None:
+            logger.info("%s is not set: calls become packets once the application calls payi_instrument()", API_KEY_VARIABLE)
+            return None
+        logs = settings.log_prompt_and_response
+        queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=logs)
+    runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
+    defaults.apply(settings, program_name(), log_prompt_and_response=logs)
+    metrics.observe(stats)
+    _say_what_has_no_effect(settings)
+    return runtime
+
+
+def _retire(runtime: Runtime) -> None:
+    exporter = latest_exporter()
+    runtime.make_way(keeps_queue=exporter is not None and exporter.queue is runtime.queue)
+    _earlier.append(runtime.queue)
+
+
+def _log_disabled() -> None:
+    logger.warning("OTEL_SDK_DISABLED is set: no calls are recorded")
 
 
 def flush(timeout_s: float = 30.0) -> bool:
@@ -156,8 +170,9 @@ def flush(timeout_s: float = 30.0) -> bool:
     Returns:
         False when the time ran out first; delivery goes on.
     """
-    runtime = _runtime
-    return runtime.queue.flush(timeout_s) if runtime is not None else True
+    runtime, deadline_s = _runtime, time.monotonic() + timeout_s
+    is_done = runtime.flush(timeout_s) if runtime is not None else True
+    return all([is_done, *(queue.flush(max(0.0, deadline_s - time.monotonic())) for queue in _earlier)])
 
 
 def shutdown(timeout_s: float | None = None) -> None:
@@ -171,13 +186,19 @@ def shutdown(timeout_s: float | None = None) -> None:
         runtime, _runtime = _runtime, None
         if runtime is not None:
             runtime.stop(timeout_s)
-            _final = runtime.queue.stats()
+            _final = combined([runtime.queue, *_earlier])
+            _earlier.clear()
 
 
 def stats() -> Stats:
     """What became of every packet since `payi_instrument()`, at this instant; all zero before it, final after `shutdown()`."""
     runtime = _runtime
-    return runtime.queue.stats() if runtime is not None else _final
+    return combined([runtime.queue, *_earlier]) if runtime is not None else _final
+
+
+def combined(queues: Sequence[DeliveryQueue]) -> Stats:
+    """The account of several queues."""
+    return reduce(operator.add, (queue.stats() for queue in queues))
 
 
 def instrumented() -> tuple[Instrumented, ...]:
@@ -226,78 +247,7 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
     return HttpSink(to_target(payi), bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
 
 
-def _default_scope(settings: Settings, caller: str) -> Scope:
-    name = settings.use_case_name
-    return from_defaults(
-        use_case_name=default_use_case_name(caller) if name is None else name,
-        use_case_id=settings.use_case_id,
-        use_case_version=settings.use_case_version,
-        use_case_properties=settings.use_case_properties,
-        limit_ids=settings.limit_ids,
-        user_id=settings.user_id,
-        account_name=settings.account_name,
-        request_properties=settings.request_properties,
-    )
-
-
-def _start_instrumentors(provider: Any, settings: Settings) -> tuple[ProviderInstrumentor, ...]:
-    """Starts those that are wanted; an SDK that is not there yet is instrumented when it is installed and imported."""
-    from payi_otel.instrumentors._discovery import all_instrumentors
-
-    wanted = settings.instruments
-    if wanted is not None:
-        wanted = wanted.union(*(_SAME_SERVICE.get(category, frozenset()) for category in wanted))
-    started = tuple(one for one in all_instrumentors() if wanted is None or wanted & one.categories)
-    for instrumentor in started:
-        instrumentor.instrument(tracer_provider=provider, categories=wanted, settings=settings, skip_dep_check=True)
-    if not any(instrumentor.installed_version() for instrumentor in started):
-        names = ", ".join(instrumentor.distribution for instrumentor in started)
-        logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
-    return started
-
-
-def _carry_context_into_threads() -> Any:
-    """OpenTelemetry's own context, and with it the scope, in new threads; None where somebody else sees to it."""
-    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
-
-    instrumentor = ThreadingInstrumentor()
-    if instrumentor.is_instrumented_by_opentelemetry:
-        return None
-    instrumentor.instrument(skip_dep_check=True)
-    return instrumentor
-
-
 def _say_what_has_no_effect(settings: Settings) -> None:
     later = settings_without_effect(settings)
     if later:
         logger.warning("accepted, but without effect in this version: %s", ", ".join(later))
-
-
-class _ForwardingHandler(logging.Handler):
-    """Hands every record of ours to the logger the user gave; does nothing where that is ours, or none."""
-
-    def __init__(self, target: logging.Logger | None) -> None:
-        super().__init__()
-        self._target = target if target is not None and target is not logger else None
-        self._before = (logger.level, logger.propagate)
-
-    def install(self) -> None:
-        """Takes the place of the default logger's own ways out."""
-        if self._target is not None:
-            logger.setLevel(self._target.getEffectiveLevel())
-            logger.propagate = False
-            logger.addHandler(self)
-
-    def remove(self) -> None:
-        """Puts back what was."""
-        if self._target is not None:
-            logger.removeHandler(self)
-            logger.setLevel(self._before[0])
-            logger.propagate = self._before[1]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """As if the target itself had been called."""
-        if self._target is None or not self._target.isEnabledFor(record.levelno) or hasattr(record, _FORWARDED):
-            return
-        setattr(record, _FORWARDED, True)  # the target may be a child of ours, which hands its records up to us
-        self._target.handle(record)

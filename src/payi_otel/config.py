@@ -39,6 +39,7 @@ __all__ = [
     "describe",
     "load_settings",
     "normalise_host",
+    "program_name",
     "render",
     "settings_without_effect",
     "validate_instruments",
@@ -47,6 +48,8 @@ __all__ = [
 logger = logging.getLogger("payi.instrument.config")
 
 FILE_VARIABLE: Final = "PAYI_OTEL_CONFIG"
+_WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
+"""Python's own options that take the next argument."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._-]")
 
 
@@ -275,6 +278,26 @@ def default_use_case_name(filename: str) -> str:
     if name.startswith("<") or name == "-c" or "ipykernel_" in folder:
         return "interactive"
     return _NOT_IN_A_NAME.sub("_", name.lower().removesuffix(".py"))[:USE_CASE_NAME_MAX_CHARS] or "interactive"
+
+
+def program_name(arguments: Sequence[str] | None = None) -> str:
+    """A use case's name made of the script or module that Python was started with.
+
+    Args:
+        arguments: The whole command line, Python first; the process's own by default. `sys.argv` is not there yet when a launcher
+            asks, before any of the application runs.
+    """
+    given = iter((sys.orig_argv if arguments is None else arguments)[1:])
+    for argument in given:
+        if argument == "-m":
+            return default_use_case_name(next(given, ""))
+        if argument in _WITH_VALUE:
+            next(given, None)
+        elif argument == "-" or argument.startswith("-c"):
+            break
+        elif not argument.startswith("-"):
+            return default_use_case_name(argument)
+    return default_use_case_name("-c")
 
 
 def settings_without_effect(settings: Settings) -> tuple[str, ...]:

@@ -7,16 +7,25 @@ ends. The span processor claims it in `on_end`; a payload that no processor clai
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from payi_otel._guard import guard
 
 if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
     from payi_otel.packets.counting import TokenCounter
     from payi_otel.packets.units import Usage
+
+logger = logging.getLogger("payi.instrument")
+
+_MAX_OTHERS = 10_000
+"""Spans of other instrumentations that are known again when a second pipeline brings them."""
 
 EndReason = Literal["completed", "closed", "cancelled", "error", "abandoned", "unread"]
 """How a call ended: read to its end; closed early by the caller; its task cancelled; failed; garbage-collected; never read."""
@@ -80,6 +89,8 @@ class Payload:
     """The client flavour's Pay-i category, e.g. `system.openai`."""
     module: str
     """`name/version` of the provider SDK, e.g. `openai/3.53.0`."""
+    priced_by: str = ""
+    """Whose `model_mappings` hold for it, e.g. `openai`; "" for the SDK that `module` names."""
     model: str | None = None
     """What to price: the requested model, or the deployment where that is what the client named."""
     resource_prefix: str = ""
@@ -128,7 +139,9 @@ class PayloadRegistry:
 
     def __init__(self) -> None:
         self._open: dict[int, Payload] = {}
-        self._unclaimed: Callable[[Payload], None] | None = None
+        self._takers: list[Callable[[Payload], bool]] = []
+        self._endings: list[Callable[[], None]] = []
+        self._others: dict[int, bool] = {}
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._open.clear)
 
@@ -140,9 +153,37 @@ class PayloadRegistry:
         """Takes the payload of a span that ended; None when it was taken already or never kept."""
         return self._open.pop(span_id, None)
 
-    def on_unclaimed(self, take: Callable[[Payload], None] | None) -> None:
-        """Sets who gets the payload of a span that ended unseen by any processor of ours."""
-        self._unclaimed = take
+    def is_first(self, span_id: int) -> bool:
+        """Whether this ended span of another instrumentation is seen for the first time: of two pipelines, one makes its packet."""
+        if span_id in self._others:
+            return False
+        self._others[span_id] = True
+        if len(self._others) > _MAX_OTHERS:
+            with suppress(RuntimeError, StopIteration):  # another thread adds at the same time
+                self._others.pop(next(iter(self._others)), None)
+        return True
+
+    def add_taker(self, take: Callable[[Payload], bool]) -> None:
+        """Adds one who gets payloads of spans that ended unseen by any processor of ours; the last one added that takes it gets it."""
+        self._takers.append(take)
+
+    def remove_taker(self, take: Callable[[Payload], bool]) -> None:
+        """Takes one out."""
+        with suppress(ValueError):
+            self._takers.remove(take)
+
+    def before_shutdown(self, end: Callable[[], None]) -> None:
+        """Adds what ends, or names as lost, calls that are open when delivery shuts down; each once."""
+        if end not in self._endings:
+            self._endings.append(end)
+
+    def end_open(self) -> None:
+        """Delivery shuts down: open streams end with what they have; calls without an answer are named as lost."""
+        for end in self._endings:
+            with guard("ending what is open"):
+                end()
+        if open_calls := len(self._open):
+            logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
 
     def hand_over(self, span_id: int) -> None:
         """Called by the invocation after its span ended: what no processor claimed still becomes a packet."""
@@ -152,8 +193,9 @@ class PayloadRegistry:
 
     def offer(self, payload: Payload) -> None:
         """Hands over the payload of a call whose span does not record, so that no processor will see it end."""
-        if self._unclaimed is not None:
-            self._unclaimed(payload)
+        for take in reversed(self._takers):
+            if take(payload):
+                return
 
     def __len__(self) -> int:
         return len(self._open)

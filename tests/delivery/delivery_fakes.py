@@ -80,8 +80,8 @@ def make_packet(name: object = 1, body: Mapping[str, Any] | None = None, **scope
 
 @contextmanager
 def running(sink: Sink, retry: Retry | None = None, **settings: Any) -> Iterator[DeliveryQueue]:
-    """A queue whose "span" is the packet itself, shut down at the end without waiting for what a test left in it."""
-    queue = DeliveryQueue(sink, retry=retry or Retry(), **{"convert": lambda span, payload: span, "exit_timeout_s": 0.0, **settings})
+    """A queue whose calls are the packets themselves, shut down at the end without waiting for what a test left in it."""
+    queue = DeliveryQueue(sink, retry=retry or Retry(), **{"convert": lambda payload: payload, "exit_timeout_s": 0.0, **settings})
     try:
         yield queue
     finally:
@@ -98,7 +98,7 @@ def break_down(server: IngestServer) -> Callable[[], None]:
 def submit(queue: DeliveryQueue, *packets: Any) -> None:
     """Hands packets to a queue of `running`."""
     for packet in packets:
-        queue.submit(packet, None)
+        queue.submit(packet)
 
 
 def ids(packets: list[IngestPacket]) -> list[str]:

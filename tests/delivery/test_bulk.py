@@ -107,7 +107,7 @@ class TestWhen:
     def test_those_that_somebody_waits_for_go_by_themselves(self) -> None:
         """Inline."""
         with IngestServer() as server, running(HttpSink(Target(server.url), bulk=True), inline=True) as queue:
-            tickets = [queue.submit(make_packet(number), None) for number in range(40)]  # type: ignore[arg-type]
+            tickets = [queue.submit(make_packet(number)) for number in range(40)]  # type: ignore[arg-type]
             assert all(ticket is not None and ticket.wait(10) for ticket in tickets)
             assert asked(server) == ["single 1"] * 40
 

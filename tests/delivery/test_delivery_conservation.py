@@ -30,12 +30,12 @@ def test_the_law_holds_at_every_instant(seed: int, size: int) -> None:
         with lock:
             return chance.choice(OUTCOMES)
 
-    def convert(span: IngestPacket | None, payload: object) -> IngestPacket | None:
+    def convert(payload: object) -> IngestPacket | None:
         with lock:
             luck = chance.random()
         if luck < 0.01:
             raise ValueError
-        return None if luck < 0.02 else span
+        return None if luck < 0.02 else payload
 
     broken = []
     done = threading.Event()

@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs th
 
 def make_queue():
     spool = None if mode == "memory" else Spool(directory, sync_always=mode == "always")
-    queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), exit_timeout_s=2.0, spool=spool)
+    queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda payload: payload, retry=Retry(), exit_timeout_s=2.0, spool=spool)
     SigtermHandler(queue.shutdown, 2.0).install()
     return queue
 """

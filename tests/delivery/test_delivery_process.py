@@ -24,7 +24,7 @@ from payi_otel.exporters.file import FileSink
 from payi_otel.exporters.http import HttpSink
 
 def make_queue(url, **settings):
-    return DeliveryQueue(HttpSink(Target(url)), **{{"convert": lambda span, payload: span, "retry": Retry(), **settings}})
+    return DeliveryQueue(HttpSink(Target(url)), **{{"convert": lambda payload: payload, "retry": Retry(), **settings}})
 
 def report(queue):
     stats = queue.stats()
@@ -126,7 +126,7 @@ def test_a_call_of_an_exit_handler_may_wait_for_its_packet(server: IngestServer)
     """Inline, and no thread to wait for."""
     code = """
 queue = make_queue(url, inline=True)
-atexit.register(lambda: print(queue.submit(make_packet(1), None).wait(10)))
+atexit.register(lambda: print(queue.submit(make_packet(1)).wait(10)))
 """
     done = run(code, server.url)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "True\n")
@@ -145,9 +145,9 @@ def test_a_forked_child_delivers_its_own_packets_only(server: IngestServer) -> N
         FORK
         + """
 gate = threading.Event()
-def convert(span, payload):
+def convert(payload):
     gate.wait()
-    return span
+    return payload
 queue = make_queue(url, convert=convert)
 submit(queue, *(make_packet(f"p{n}") for n in range(100)))
 pid = os.fork()
@@ -262,7 +262,7 @@ def test_forked_children_share_the_offline_file(tmp_path: Path) -> None:
         FORK
         + """
 sink = FileSink(url)
-queue = DeliveryQueue(sink, convert=lambda span, payload: span, retry=Retry())
+queue = DeliveryQueue(sink, convert=lambda payload: payload, retry=Retry())
 submit(queue, *(make_packet(f"p{n}") for n in range(50)))
 children = []
 for child in range(4):

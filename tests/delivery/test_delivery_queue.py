@@ -36,19 +36,19 @@ class Gate:
 
 
 def test_a_submitted_call_is_converted_and_delivered() -> None:
-    """Span and payload go to `convert`, its packet to the sink."""
+    """It goes to `convert`, its packet to the sink."""
     seen = []
 
-    def convert(span, payload):
-        seen.append((span, payload))
+    def convert(payload):
+        seen.append(payload)
         return make_packet()
 
     sink = CapturingSink()
     with running(sink, convert=convert) as queue:
-        assert queue.submit("span", "payload") is None
+        assert queue.submit("payload") is None
         assert queue.flush(5)
         assert queue.stats() == Stats(created=1, delivered=1, attempts=1)
-    assert seen == [("span", "payload")]
+    assert seen == ["payload"]
     assert sink.packets == [make_packet()]
 
 
@@ -64,7 +64,7 @@ def test_a_call_that_is_not_billable_counts_as_nothing() -> None:
 def test_a_call_that_cannot_be_converted_is_dropped_and_said(caplog: pytest.LogCaptureFixture) -> None:
     """The line names the fault's type and place, not its text, which may hold a prompt."""
 
-    def convert(span, payload):
+    def convert(payload):
         raise KeyError("my secret prompt")
 
     with running(CapturingSink(), convert=convert) as queue:
@@ -89,8 +89,8 @@ def test_submit_never_waits_for_the_sink() -> None:
 
 def test_submit_raises_nothing_whatever_it_is_given() -> None:
     """What is not a call is found out by the worker."""
-    with running(CapturingSink(), convert=lambda span, payload: payload.nothing) as queue:
-        submit(queue, object(), None, 1)
+    with running(CapturingSink(), convert=lambda payload: payload.nothing) as queue:
+        submit(queue, object(), "", 1)
         assert queue.flush(5)
         assert queue.stats().dropped == {"conversion_failed": 3}
 
@@ -267,9 +267,9 @@ def test_calls_that_end_faster_than_packets_are_made_do_not_fill_memory(
     monkeypatch.setattr("payi_otel.delivery.queue._MAX_INBOX", 100)
     gate = threading.Event()
 
-    def convert(span, payload):
+    def convert(payload):
         gate.wait(10)
-        return span
+        return payload
 
     with running(CapturingSink(), convert=convert) as queue:
         submit(queue, *map(make_packet, range(300)))
@@ -279,7 +279,7 @@ def test_calls_that_end_faster_than_packets_are_made_do_not_fill_memory(
         assert account.is_conserved
         gate.set()
         assert queue.flush(10)
-        queue.submit(None, Payload(scope=Scope(), category="c", module="m/1", parts=lambda: [None] * 500))  # type: ignore[list-item]
+        queue.submit(Payload(scope=Scope(), category="c", module="m/1", parts=lambda: [None] * 500))  # type: ignore[list-item]
         assert queue.flush(10)
         assert queue.stats().created == 300
     assert "a packet is lost: calls end faster than packets are made, 100 are waiting for that" in caplog.text
@@ -426,7 +426,7 @@ def test_a_call_that_ends_after_shutdown_is_counted_as_dropped(caplog: pytest.Lo
     sink = CapturingSink()
     with running(sink, inline=True) as queue:
         queue.shutdown()
-        ticket = queue.submit(make_packet(), None)
+        ticket = queue.submit(make_packet())
         assert ticket is not None
         assert ticket.wait(0)
         assert queue.stats() == Stats(created=1, dropped={"shutdown": 1})
@@ -448,7 +448,7 @@ def test_what_is_open_may_end_itself_as_shutdown_begins() -> None:
 
 def test_a_queue_nobody_has_any_more_is_collected_with_its_threads() -> None:
     """Neither fork hooks, nor exit hooks, nor idle workers keep it alive."""
-    queue = DeliveryQueue(CapturingSink(), convert=lambda span, payload: span, retry=Retry())
+    queue = DeliveryQueue(CapturingSink(), convert=lambda payload: payload, retry=Retry())
     submit(queue, make_packet())
     assert queue.flush(5)
     reference = weakref.ref(queue)
@@ -496,7 +496,7 @@ def test_a_delivered_packet_leaves_memory() -> None:
         items = queue._backlog.list_open()
         is_up.set()
         assert queue.flush(5)
-        wait_for(lambda: not any(item.held or item.span or item.payload for item in items))
+        wait_for(lambda: not any(item.held or item.payload for item in items))
     assert len(items) == 50
 
 
@@ -506,7 +506,7 @@ class TestInline:
     def test_a_ticket_is_settled_with_the_outcome(self) -> None:
         """Delivered."""
         with running(CapturingSink([Outcome(Fate.DELIVERED, result={"request_id": "r"})]), inline=True) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert ticket is not None
             assert ticket.wait(5)
             assert ticket.outcome == Outcome(Fate.DELIVERED, result={"request_id": "r"})
@@ -515,7 +515,7 @@ class TestInline:
         """False when the time ran out; the outcome is not known yet."""
         gate = Gate()
         with running(CapturingSink(gate), inline=True) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert ticket is not None
             assert not ticket.wait(0.02)
             assert ticket.outcome is None
@@ -528,7 +528,7 @@ class TestInline:
 
         gate = Gate()
         with running(CapturingSink(gate), inline=True) as queue:
-            tickets = [queue.submit(make_packet(number), None) for number in range(10)]
+            tickets = [queue.submit(make_packet(number)) for number in range(10)]
             waits = [asyncio.ensure_future(ticket.wait_async()) for ticket in tickets if ticket is not None]
             await asyncio.sleep(0)
             waits[0].cancel()
@@ -543,7 +543,7 @@ class TestInline:
         """The call waits for 1 + max_inline_retries attempts; then the packet waits in the queue and the call goes on."""
         sink = CapturingSink([DOWN, DOWN, DOWN, DOWN])
         with running(sink, Retry(max_inline_retries=2, queue_interval=3600)) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert ticket is not None
             assert ticket.wait(5)
             assert ticket.outcome == DOWN
@@ -554,7 +554,7 @@ class TestInline:
         """Dead is dead."""
         sink = CapturingSink([DEAD])
         with running(sink, Retry(max_inline_retries=5)) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert ticket is not None
             assert ticket.wait(5)
             assert ticket.outcome == DEAD
@@ -565,7 +565,7 @@ class TestInline:
         sink = CapturingSink([DOWN])
         with running(sink, Retry(queue_interval=3600), inline=True) as queue:
             for number in range(2):
-                ticket = queue.submit(make_packet(number), None)
+                ticket = queue.submit(make_packet(number))
                 assert ticket is not None
                 assert ticket.wait(5)
             assert sink.wait_for_packets(2)
@@ -576,7 +576,7 @@ class TestInline:
         with running(sink, Retry(max_inline_retries=1, inline_retry_initial_delay=0.3, queue_interval=60)) as queue:
             for _ in range(2):
                 began = time.monotonic()
-                tickets = [queue.submit(make_packet(number), None) for number in range(20)]
+                tickets = [queue.submit(make_packet(number)) for number in range(20)]
                 assert all(ticket is not None and ticket.wait(30) for ticket in tickets)
                 assert time.monotonic() - began < 20 * 0.3, "one after the other"
 
@@ -584,7 +584,7 @@ class TestInline:
         """A call does not wait out an hour because the process ends."""
         sink = CapturingSink(lambda packet: DOWN)
         with running(sink, Retry(max_inline_retries=3, inline_retry_initial_delay=3600)) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert sink.wait_for_attempts(1)
             queue.shutdown(0.1)
             assert ticket is not None
@@ -595,7 +595,7 @@ class TestInline:
         """The queue waits as long as the destination asked for; the call does not."""
         sink = CapturingSink([Outcome(Fate.RETRY, "http_429", retry_after_s=60.0, status=429)])
         with running(sink, Retry(max_inline_retries=3)) as queue:
-            ticket = queue.submit(make_packet(), None)
+            ticket = queue.submit(make_packet())
             assert ticket is not None
             assert ticket.wait(5)
             assert len(sink.attempts) == 1
@@ -603,7 +603,7 @@ class TestInline:
     def test_a_call_that_is_not_billable_is_not_waited_for(self) -> None:
         """Its ticket is settled with no outcome."""
         with running(CapturingSink(), inline=True) as queue:
-            ticket = queue.submit(None, None)
+            ticket = queue.submit(None)
             assert ticket is not None
             assert ticket.wait(5)
             assert ticket.outcome is None
@@ -675,7 +675,7 @@ def test_a_ticket_is_waited_for_under_trio_too() -> None:
     trio = pytest.importorskip("trio")
     sink = CapturingSink()
     with running(sink, inline=True) as queue:
-        ticket = queue.submit(make_packet(), None)  # type: ignore[arg-type]
+        ticket = queue.submit(make_packet())  # type: ignore[arg-type]
         assert ticket is not None
         assert trio.run(ticket.wait_async)
     assert len(sink.packets) == 1

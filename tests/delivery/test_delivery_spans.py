@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from delivery_fakes import DOWN, Retry, make_packet
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from payi_otel.context.scope import Scope
+from payi_otel.context.scope import Scope, unset_defaults
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
@@ -27,13 +27,14 @@ from payi_otel.testing import API_KEY, CapturingSink, IngestServer
 def clean_registry() -> Iterator[None]:
     """Nothing of one test's in another."""
     yield
-    registry.on_unclaimed(None)
+    unset_defaults()
+    registry._takers.clear()
     assert len(registry) == 0
 
 
-def convert(span: ReadableSpan | None, payload: Payload | None) -> IngestPacket:
-    """Says in the packet's id which of the two there was."""
-    return make_packet(f"{span.name if span else None}/{payload.model if payload else None}")
+def convert(payload: Payload) -> IngestPacket:
+    """Says in the packet's id which call it was."""
+    return make_packet(str(payload.model))
 
 
 def make_queue(sink: CapturingSink, **settings: Any) -> DeliveryQueue:
@@ -65,13 +66,13 @@ class TestProcessor:
     """`RetryQueueSpanProcessor`."""
 
     def test_a_call_becomes_one_packet(self) -> None:
-        """Made of its span and its payload; a flush of the provider waits for it."""
+        """A flush of the provider waits for it."""
         sink = CapturingSink()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(RetryQueueSpanProcessor(make_queue(sink)))
         call(provider, "chat", make_payload())
         assert provider.force_flush()
-        assert ids(sink) == ["chat/gpt-5"]
+        assert ids(sink) == ["gpt-5"]
         provider.shutdown()
         assert sink.closed
 
@@ -94,7 +95,7 @@ class TestProcessor:
         provider.add_span_processor(RetryQueueSpanProcessor(make_queue(sink)))
         call(provider, "chat", make_payload())
         assert provider.force_flush()
-        assert ids(sink) == ["None/gpt-5"]
+        assert ids(sink) == ["gpt-5"]
         provider.shutdown()
 
     def test_two_processors_count_a_call_once(self) -> None:
@@ -105,7 +106,7 @@ class TestProcessor:
         provider.add_span_processor(RetryQueueSpanProcessor(make_queue(second)))
         call(provider, "chat", make_payload())
         assert provider.force_flush()
-        assert (ids(first), ids(second)) == (["chat/gpt-5"], [])
+        assert (ids(first), ids(second)) == (["gpt-5"], [])
         provider.shutdown()
 
     @pytest.mark.parametrize("sampler", [{}, {"sampler": ALWAYS_OFF}], ids=["sampled", "unsampled"])
@@ -167,7 +168,7 @@ class TestExporter:
             call(provider, "GET /")
         provider.force_flush()
         assert exporter.force_flush(5000)
-        assert sorted(name.rpartition("/")[2] for name in ids(sink)) == [f"m{number}" for number in range(5)]
+        assert sorted(ids(sink)) == [f"m{number}" for number in range(5)]
         provider.shutdown()
         assert sink.closed
         assert exporter.export([]) is SpanExportResult.FAILURE

@@ -143,7 +143,7 @@ def full_or_failing(scale: Scale) -> Result:
             spool = Spool("/spool", files=files, sync_always=True)
             with running(HttpSink(Target(server.url)), spool=spool, exit_timeout_s=5.0) as queue:
                 for part in range(3):
-                    queue.submit(make_packet(f"{number}-{part}"), None)  # type: ignore[arg-type]
+                    queue.submit(make_packet(f"{number}-{part}"))  # type: ignore[arg-type]
                 assert queue.flush(10)
                 account = queue.stats()
                 assert (account.delivered, account.is_conserved) == (3, True)

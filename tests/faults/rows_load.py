@@ -93,7 +93,7 @@ def hostile(scale: Scale) -> Result:
             one.offer(1, user_id=value if isinstance(value, str) else "bob", body={"properties": {"hostile": str(type(value))}})
             name = f"odd-{len(one.issued)}"
             packet = make(name, body={"provider_response_json": value})
-            one.queue.submit(packet, None)  # type: ignore[arg-type]
+            one.queue.submit(packet)  # type: ignore[arg-type]
             one.issued.add(packet.response_id)
         one.offer(1, body={"provider_response_json": "x" * 10_000_000})
         assert one.queue.flush(60)

@@ -74,5 +74,5 @@ def test_a_packet_that_the_queue_itself_forgets_is_caught(monkeypatch: pytest.Mo
     monkeypatch.setattr(Backlog, "take", forget)
     with running(CapturingSink(), Retry()) as queue:
         for number in range(1000):
-            queue.submit(make(str(number)), None)  # type: ignore[arg-type]
+            queue.submit(make(str(number)))  # type: ignore[arg-type]
         wait_for(lambda: not queue.stats().is_conserved)

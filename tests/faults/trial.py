@@ -109,7 +109,7 @@ class Trial:
         packet = make(name, **scope)
         self.issued.add(packet.response_id)
         began = time.perf_counter()
-        self.queue.submit(packet, None)  # type: ignore[arg-type]
+        self.queue.submit(packet)  # type: ignore[arg-type]
         self._waits_s.append(time.perf_counter() - began)
 
     def heal(self) -> None:
@@ -221,7 +221,7 @@ def trial(
         kept = Spool(str(spool), logger=logger) if spool is not None else None
         queue = DeliveryQueue(
             sink,
-            convert=lambda span, payload: span,  # type: ignore[arg-type,return-value]
+            convert=lambda payload: payload,  # type: ignore[arg-type,return-value]
             retry=retry,
             connection_error_logging_window_s=0,
             spool=kept,

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from payi_otel import _ingest_rules as rules
 from payi_otel._json import to_json
 from payi_otel.context.scope import Scope
-from payi_otel.packets.convert import PacketRules, stack_lines, to_packet, usage_of_attributes
+from payi_otel.packets.convert import PacketRules, stack_lines, to_packet
 from payi_otel.packets.counting import TokenCounter
 from payi_otel.packets.units import Units, Usage
 from payi_otel.payload import Content, FunctionCall, Payload
@@ -56,8 +55,7 @@ class Said:
 
 def body_of(call: Payload, **settings: Any) -> dict[str, Any]:
     """The body of its packet, which a strict ingest takes."""
-    packet = to_packet(None, call, PacketRules(**settings))
-    assert packet is not None
+    packet = to_packet(call, PacketRules(**settings))
     body = json.loads(json.dumps(dict(packet.body)))
     assert rules.check_packet(body, is_bulk=False) is None
     return body
@@ -90,8 +88,7 @@ def test_full_packet_is_whole() -> None:
         service_tier="flex",
         properties={"system.x": "y"},
     )
-    packet = to_packet(None, call, PacketRules())
-    assert packet is not None
+    packet = to_packet(call, PacketRules())
     body = dict(packet.body)
     assert json.loads(body.pop("provider_request_json")) == {"a": 1}
     assert json.loads(body.pop("provider_response_json")) == {"b": 2}
@@ -226,13 +223,11 @@ def test_silence_is_one_switch(way: str) -> None:
         response_headers=(("x-note", "canary"), ("X-Request-Id", "req_1")),
         stack=((test_silence_is_one_switch.__code__, test_silence_is_one_switch.__code__.co_firstlineno + 1),),
     )
-    packet = to_packet(None, call, PacketRules(log_prompt_and_response=way == "scope"))
-    assert packet is not None
+    packet = to_packet(call, PacketRules(log_prompt_and_response=way == "scope"))
     assert packet.logging_disabled
     assert "canary" not in repr(packet)
     assert packet.body["provider_response_headers"] == [{"name": "X-Request-Id", "value": "req_1"}]
-    loud = to_packet(None, payload(scope=Scope(log_prompt_and_response=True)), PacketRules(log_prompt_and_response=False))
-    assert loud is not None
+    loud = to_packet(payload(scope=Scope(log_prompt_and_response=True)), PacketRules(log_prompt_and_response=False))
     assert not loud.logging_disabled
 
 
@@ -246,71 +241,3 @@ def test_stack_names_the_lines_outermost_first() -> None:
     assert first.endswith("def test_stack_names_the_lines_outermost_first() -> None:")
     assert second == f"{name}{10**6}, in {code.co_name}"
     assert "\n" not in "".join(stack_lines(call, source=False))
-
-
-# ---- spans without their payload
-
-
-def span(**attributes: Any) -> Any:
-    """An ended span of ours that came through another pipeline."""
-    provider = TracerProvider(shutdown_on_exit=False)
-    one = provider.get_tracer("payi_otel.instrumentors.openai").start_span("chat", start_time=START_NS)
-    one.set_attributes(attributes)
-    one.end(START_NS + 7_000_000)
-    return one
-
-
-COPIED = {
-    "payi.category": "system.openai",
-    "gen_ai.operation.name": "chat",
-    "gen_ai.request.model": "gpt-4o-mini",
-    "gen_ai.response.id": "chatcmpl-1",
-    "gen_ai.usage.input_tokens": 100,
-    "gen_ai.usage.output_tokens": 50,
-    "gen_ai.usage.cache_read.input_tokens": 40,
-    "gen_ai.usage.cache_write.input_tokens": 10,
-    "gen_ai.usage.reasoning.output_tokens": 30,
-}
-
-
-def test_packet_of_a_copied_span() -> None:
-    """The attributes alone are enough for the bill."""
-    packet = to_packet(span(**COPIED), None, PacketRules())
-    assert packet is not None
-    assert packet.module == ""  # the SDK's version is not on the span, and half a name is refused
-    assert dict(packet.body) == {
-        "category": "system.openai",
-        "resource": "gpt-4o-mini",
-        "units": {
-            "text": {"input": 50, "output": 20},
-            "text_cache_read": {"input": 40, "output": 0},
-            "text_cache_write": {"input": 10, "output": 0},
-            "reasoning": {"input": 0, "output": 30},
-        },
-        "event_timestamp": "2023-11-14T22:13:20.123457+00:00",
-        "end_to_end_latency_ms": 7,
-        "http_status_code": 200,
-        "provider_response_id": "chatcmpl-1",
-    }
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        {},
-        {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 5},
-        {**COPIED, "gen_ai.operation.name": "fetch_response"},
-        {"payi.category": "system.openai", "gen_ai.operation.name": "chat", "openai.response.background": True},
-    ],
-)
-def test_spans_that_are_no_bill(attributes: dict[str, Any]) -> None:
-    """Others' spans, fetches, and background responses that are billed by their fetch."""
-    assert to_packet(span(**attributes), None, PacketRules()) is None
-    assert to_packet(None, None, PacketRules()) is None
-
-
-def test_usage_of_attributes_never_goes_negative() -> None:
-    """Parts beyond their total leave nothing, and not less."""
-    usage = usage_of_attributes({"gen_ai.usage.input_tokens": 5, "gen_ai.usage.cache_read.input_tokens": 9})
-    assert usage is not None
-    assert usage.units["text"] == Units(0, 0)

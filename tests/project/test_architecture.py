@@ -10,9 +10,11 @@ import pytest
 from _source import Import, Module, modules
 
 LAYERS = (
-    {"distro", "compat", "testing", "cli"},
+    {"distro", "testing", "cli", "environment_variables"},
+    {"compat"},
     {"__init__"},
     {"_bootstrap"},
+    {"_runtime"},
     {"instrumentors", "processors", "exporters"},
     {"delivery"},
     {"packets"},

@@ -45,7 +45,7 @@ class Telling(Spool):
         return records
 
 spool = Telling(directory, sync_always=mode == "always")
-queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), spool=spool)
+queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda payload: payload, retry=Retry(), spool=spool)
 os.write(1, b"begin\\n")
 number = 0
 while True:

@@ -215,7 +215,7 @@ from payi_otel.exporters.http import HttpSink
 
 url, directory = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
-queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), exit_timeout_s=0.3, spool=Spool(directory))
+queue = DeliveryQueue(HttpSink(Target(url)), convert=lambda payload: payload, retry=Retry(), exit_timeout_s=0.3, spool=Spool(directory))
 
 def wait_until_written(count):
     import glob
@@ -361,9 +361,9 @@ def test_nothing_is_lost_when_the_worker_is_late(server: IngestServer, outage: C
     """At shutdown, calls that no worker came to are made packets of and written."""
     is_slow = threading.Event()
 
-    def convert(span: Any, payload: Any) -> Any:
+    def convert(payload: Any) -> Any:
         is_slow.wait(0.05)
-        return span
+        return payload
 
     queue = DeliveryQueue(HttpSink(Target(server.url)), convert=convert, retry=Retry(), exit_timeout_s=0.0, spool=Spool(str(tmp_path)))
     submit(queue, *map(make_packet, range(100)))
@@ -404,7 +404,7 @@ def test_an_exit_with_a_spool_does_not_spin(server: IngestServer, tmp_path: Path
 def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_path: Path) -> None:
     """Its threads, its files and its locks; what it had delivered is not on disk."""
     sink = HttpSink(Target(server.url))
-    queue = DeliveryQueue(sink, convert=lambda span, payload: span, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
+    queue = DeliveryQueue(sink, convert=lambda payload: payload, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
     submit(queue, *map(make_packet, range(20)))
     assert queue.flush(5)
     reference = weakref.ref(queue)
@@ -443,10 +443,10 @@ def test_a_shutdown_in_the_middle_writes_each_packet_once(server: IngestServer, 
             time.sleep(0.003 if len(content) > 100 else 0)
             return super().write(fd, offset, content)
 
-    def convert(span: Any, payload: Any) -> Any:
+    def convert(payload: Any) -> Any:
         time.sleep(0.001)
-        assert span is not None
-        return span
+        assert payload is not None
+        return payload
 
     queue = DeliveryQueue(
         HttpSink(Target(server.url)), convert=convert, retry=Retry(), spool=Spool(str(tmp_path), files=Slow()), exit_timeout_s=0.0
@@ -480,7 +480,7 @@ class Slow(OsFiles):
         time.sleep(1)
         return super().read(fd, offset, size)
 left = Spool(directory + "/left", files=Slow())
-other = DeliveryQueue(HttpSink(Target(url)), convert=lambda span, payload: span, retry=Retry(), spool=left)
+other = DeliveryQueue(HttpSink(Target(url)), convert=lambda payload: payload, retry=Retry(), spool=left)
 Slow.reading.wait()
 child = os.fork()
 if child == 0:

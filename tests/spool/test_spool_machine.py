@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
         quiet = type("Quiet", (self.spool_class,), {"has_orphans": False})  # no thread starts by itself
         spool = quiet("/spool", sync_always=self.sync_always, files=self.files, clock=lambda: self.now)
         retry = Retry(queue_interval=1e-6)
-        self.queue = DeliveryQueue(self.service, convert=lambda span, payload: span, retry=retry, exit_timeout_s=0.0, spool=spool)  # type: ignore[arg-type,return-value]
+        self.queue = DeliveryQueue(self.service, convert=lambda payload: payload, retry=retry, exit_timeout_s=0.0, spool=spool)  # type: ignore[arg-type,return-value]
         self.queue._workers.is_stopped = True  # nobody works but the rules
         self.spool = spool
 
@@ -124,7 +124,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(count):
             name = str(next(self.numbers))
             self.issued.add(f"chatcmpl-{name}")
-            self.queue.submit(make_packet(name), None)  # type: ignore[arg-type]
+            self.queue.submit(make_packet(name))  # type: ignore[arg-type]
 
     @rule(count=st.integers(1, 8))
     def work(self, count: int) -> None:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         return WRONG_USAGE
     queue = DeliveryQueue(
         HttpSink(target, bulk=settings.ingest_bulk),
-        convert=lambda span, payload: None,
+        convert=lambda payload: None,
         retry=settings.ingest_retry,
         connection_error_logging_window_s=settings.connection_error_logging_window,
         spool=Spool(arguments.directory),

@@ -135,13 +135,40 @@ class _Frame:
 
 
 _FRAME_KEY = create_key("payi.scope")
-_defaults: Scope | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    scope: Scope | None = None
+    is_set: bool = False
+
+
+_UNSET = _Defaults()
+_defaults = _UNSET
 
 
 def set_defaults(scope: Scope | None) -> None:
     """Sets the scope that holds in every thread and task where none was entered; None: no call is tracked there."""
     global _defaults  # noqa: PLW0603 - the one setting of this module, replaced whole
-    _defaults = scope
+    _defaults = _Defaults(scope, is_set=True)
+
+
+def unset_defaults() -> None:
+    """As if none had ever been set."""
+    global _defaults  # noqa: PLW0603 - as above
+    _defaults = _UNSET
+
+
+def are_defaults_set() -> bool:
+    """Whether anybody said what holds where no scope was entered."""
+    return _defaults.is_set
+
+
+def track_by_default() -> None:
+    """Calls are tracked, as nobody's, until somebody says otherwise: an instrumentor was started by itself."""
+    global _defaults  # noqa: PLW0603 - as above
+    if not _defaults.is_set:
+        _defaults = _Defaults(Scope())
 
 
 def current_scope() -> Scope | None:
@@ -151,7 +178,8 @@ def current_scope() -> Scope | None:
     if isinstance(frame, _Frame):
         return frame.scope
     values = baggage.inbound(context)
-    return (_defaults or Scope()).merged(ScopeChange(**values)) if values else _defaults
+    default = _defaults.scope
+    return (default or Scope()).merged(ScopeChange(**values)) if values else default
 
 
 def scoped_context(change: ScopeChange, token: object) -> Context:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from opentelemetry.sdk.trace import ReadableSpan
-
 from payi_otel._guard import guard
 from payi_otel.delivery import stats
 from payi_otel.delivery._backlog import Backlog
@@ -29,7 +27,7 @@ _MAX_INLINE_SENDERS: Final = 32
 _LOOK_S: Final = 1.0
 """While a worker is busy without an attempt in progress, one may begin unseen: it is looked for so often."""
 
-Convert = Callable[[ReadableSpan | None, Payload | None], IngestPacket | None]
+Convert = Callable[[Payload], IngestPacket | None]
 """Makes the packet of a call; None: the call is not billable. Runs in a worker."""
 
 
@@ -163,10 +161,10 @@ class Courier:
         return placed
 
     def make_packet(self, item: Item) -> bool:
-        """Span and payload to a packet that can wait; False when there is none."""
+        """A call to a packet that can wait; False when there is none."""
         try:
             if isinstance(item.payload, Payload) and item.payload.parts is not None:
-                self._split(item, [Item(None, part, None) for part in item.payload.parts()])
+                self._split(item, [Item(part, None) for part in item.payload.parts()])
                 return False
             packet = self._to_held(item)
             if packet is not None:
@@ -202,7 +200,7 @@ class Courier:
                 self.is_warm = True
 
     def _convert_and_encode(self, item: Item) -> IngestPacket | EncodedPacket | None:
-        packet = self._convert(item.span, item.payload)
+        packet = self._convert(item.payload) if item.payload is not None else None
         return packet if packet is None or self._encoding is None else self._encoding.encode(packet)
 
     # from packet to fate

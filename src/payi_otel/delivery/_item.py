@@ -6,8 +6,6 @@ import threading
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from opentelemetry.sdk.trace import ReadableSpan
-
 from payi_otel.delivery._segment import Record
 from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
@@ -109,13 +107,12 @@ class Item:
         "packet_faults",
         "payload",
         "record",
-        "span",
         "ticket",
         "was_queued",
     )
 
-    def __init__(self, span: ReadableSpan | None, payload: Payload | None, ticket: Ticket | None) -> None:
-        self.span, self.payload, self.ticket = span, payload, ticket
+    def __init__(self, payload: Payload | None, ticket: Ticket | None) -> None:
+        self.payload, self.ticket = payload, ticket
         self.held: IngestPacket | EncodedPacket | None = None
         self.attempts = self.packet_faults = self.generation = 0
         self.ambiguous = self.is_probe = self.was_queued = False
@@ -136,11 +133,11 @@ class Item:
 
     def hold(self, packet: IngestPacket | EncodedPacket) -> None:
         """Keeps the packet and lets go of what it was made from."""
-        self.held, self.span, self.payload = packet, None, None
+        self.held, self.payload = packet, None
 
     def let_go(self) -> None:
         """It has its fate: whoever still knows of it need not keep its content alive."""
-        self.held = self.span = self.payload = None
+        self.held = self.payload = None
 
     def begin_attempt(self, counters: Counters) -> None:
         """Counts an attempt before it is made."""

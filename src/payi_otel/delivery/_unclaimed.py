@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
-from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.delivery.intake import Intake
 from payi_otel.payload import Payload, registry
 
 
-def feed_unclaimed(queue: DeliveryQueue) -> None:
-    """Has the registry give them to this queue, which is not kept alive for it; after its shutdown they count as dropped there."""
-    reference = weakref.ref(queue)
+def feed_unclaimed(intake: Intake) -> Callable[[], None]:
+    """Has the registry give them to this intake, which is not kept alive for it; after its queue's shutdown they count as dropped there.
 
-    def take(payload: Payload) -> None:
+    Returns:
+        A function that ends this.
+    """
+    reference = weakref.ref(intake)
+
+    def take(payload: Payload) -> bool:
         taker = reference()
         if taker is not None:
-            payload.ticket = taker.submit(None, payload)
+            taker.offer(payload)
+        return taker is not None
 
-    registry.on_unclaimed(take)
+    registry.add_taker(take)
+    weakref.finalize(intake, registry.remove_taker, take).atexit = False
+    return lambda: registry.remove_taker(take)

@@ -13,8 +13,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
-
 from payi_otel._guard import guard, log_fault
 from payi_otel.delivery import stats
 from payi_otel.delivery._backlog import Backlog
@@ -61,7 +59,7 @@ class DeliveryQueue:
 
         Args:
             sink: Where packets go; closed by `shutdown`.
-            convert: Makes a packet of a span and its payload; None for a call that is not billable.
+            convert: Makes a packet of a call; None for one that is not billable.
             retry: The `ingest_retry` settings.
             connection_error_logging_window_s: Seconds between two log lines of one kind; 0: every line.
             exit_timeout_s: Seconds the process's exit may be held up by what is still unsent.
@@ -72,7 +70,8 @@ class DeliveryQueue:
         """
         self._sink = sink
         self._exit_timeout_s = exit_timeout_s
-        self._before_shutdown = before_shutdown
+        self._endings: list[Callable[[], None]] = [before_shutdown] if before_shutdown is not None else []
+        self._forgetting: list[Callable[[], None]] = []
         self._inline = inline or retry.max_inline_retries > 0
         logger = logger or logging.getLogger("payi.instrument.delivery")
         self._reporter = Reporter(logger, window_s=connection_error_logging_window_s)
@@ -107,7 +106,12 @@ class DeliveryQueue:
 
     # the caller's side
 
-    def submit(self, span: ReadableSpan | None, payload: Payload | None) -> Ticket | None:
+    def attend(self, before_shutdown: Callable[[], None], after_fork: Callable[[], None]) -> None:
+        """Adds what is to be done once when shutdown begins, while packets are still taken, and in every forked child."""
+        self._endings.append(before_shutdown)
+        self._forgetting.append(after_fork)
+
+    def submit(self, payload: Payload) -> Ticket | None:
         """Takes an ended call; a ticket where delivery is inline, else None.
 
         Takes no lock: a garbage collection may end a span in the middle of anything this queue does.
@@ -115,7 +119,7 @@ class DeliveryQueue:
         try:
             if os.getpid() != self._pid:  # forked from C, where no hook runs (uWSGI)
                 self.after_fork_in_child()
-            item = Item(span, payload, Ticket() if self._inline else None)
+            item = Item(payload, Ticket() if self._inline else None)
             if self._is_closed:
                 self._refuse(item)
                 return item.ticket
@@ -174,10 +178,10 @@ class DeliveryQueue:
         atexit.unregister(self._at_exit)
 
     def _end_what_is_open(self) -> None:
-        before_shutdown, self._before_shutdown = self._before_shutdown, None
-        if before_shutdown is not None:
+        endings, self._endings = self._endings, []
+        for end in endings:
             with guard("ending what is open"):
-                before_shutdown()
+                end()
 
     def _start(self, item: Item) -> None:
         """The first packet of a process."""
@@ -281,6 +285,8 @@ class DeliveryQueue:
         if self._spool is not None:
             self._spool.after_fork()
         self._courier.reset()
+        for forget in self._forgetting:
+            forget()
         self._note_process()
         self._sink.after_fork()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 QUEUE_FULL = "queue_full"
 QUEUE_DISABLED = "queue_disabled"
@@ -49,6 +50,10 @@ class Stats:
     """Damaged places in the spool; each may have been a packet."""
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Attempts that have to be made again, by code."""
+
+    def __add__(self, other: Stats) -> Stats:
+        """The account of two queues of one process."""
+        return Stats(**{name: _sum(getattr(self, name), getattr(other, name)) for name in self.__slots__})
 
     @property
     def settled(self) -> int:
@@ -125,3 +130,9 @@ class Counters:
 def increment(counts: dict[str, int], name: str) -> None:
     """Adds one to a named count."""
     counts[name] = counts.get(name, 0) + 1
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        return MappingProxyType({key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)})
+    return one + other

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
 from payi_otel.packets.convert import PacketRules, to_packet
+from payi_otel.payload import registry
 
 if TYPE_CHECKING:
     from payi_otel.config import Settings
 
 
-def to_queue(
-    sink: Sink, settings: Settings, *, log_prompt_and_response: bool, before_shutdown: Callable[[], None] | None = None
-) -> DeliveryQueue:
+def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool) -> DeliveryQueue:
     """A queue that makes packets by these settings and delivers them to the sink."""
     rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
     return DeliveryQueue(
         sink,
-        convert=lambda span, payload: to_packet(span, payload, rules),
+        convert=lambda payload: to_packet(payload, rules),
         retry=settings.ingest_retry,
         connection_error_logging_window_s=settings.connection_error_logging_window,
         exit_timeout_s=settings.exit_timeout_s,
         inline=settings.delivery == "inline",
-        before_shutdown=before_shutdown,
+        before_shutdown=registry.end_open,
         spool=to_spool(settings) if settings.offline_instrumentation is None else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,79 +11,93 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from payi_otel._guard import guard
+from payi_otel.config import Settings, load_settings, program_name
+from payi_otel.context import defaults
 from payi_otel.delivery._unclaimed import feed_unclaimed
+from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.exporters._queue import to_queue
-from payi_otel.payload import registry
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from typing_extensions import Unpack
 
     from payi_otel.config import PayiInstrumentConfig
 
     Config: TypeAlias = PayiInstrumentConfig | Mapping[str, Any] | None
 
+_latest: weakref.ref[_QueueExporter] | None = None
+
+
+def latest_exporter() -> _QueueExporter | None:
+    """The exporter of ours that was made last in this process and is still in use."""
+    exporter = _latest() if _latest is not None else None
+    return exporter if exporter is not None and not exporter.is_shut_down else None
+
 
 class _QueueExporter(SpanExporter):
-    """Hands the payloads of instrumented calls to a queue of its own.
+    """Hands calls to a queue of its own: those of our instrumentors with all they know, others as their spans tell them.
 
-    A batching processor exports a span long after its call ended; its payload has come here by then through the registry. So a
-    span is counted here only where its payload is still to be claimed: never twice, and never a second time by its attributes.
+    A batching processor exports a span long after its call ended; what our instrumentors know has come here by then through the
+    registry, sampled or not. Where a processor of ours takes a span first, it is not counted here.
     """
 
-    def __init__(self, queue: DeliveryQueue) -> None:
-        self._queue = queue
-        self._is_shut_down = False
-        feed_unclaimed(queue)
+    def __init__(self, queue: DeliveryQueue, settings: Settings, *, logs: bool) -> None:
+        global _latest  # noqa: PLW0603 - found again by the launcher, which is handed no exporter
+        self.queue, self.settings, self.logs = queue, settings, logs
+        self.is_shut_down = False
+        self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
+        feed_unclaimed(self._intake)
+        defaults.apply(settings, program_name(), log_prompt_and_response=logs, yields=True)
+        _latest = weakref.ref(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Accepts ended spans; delivery goes on behind. `FAILURE` only after shutdown."""
-        for span in spans:
-            with guard("taking an exported span"):
-                self._take(span)
-        return SpanExportResult.FAILURE if self._is_shut_down else SpanExportResult.SUCCESS
+        with guard("taking exported spans"):
+            self._intake.export(spans)
+        return SpanExportResult.FAILURE if self.is_shut_down else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Waits until what was accepted is delivered or given up; False when the time ran out."""
-        return self._queue.flush(timeout_millis / 1000)
+        with guard("sending what waits"):
+            self._intake.release()
+        return self.queue.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Delivers what is left within the exit deadline, and says what is lost."""
-        self._is_shut_down = True
+        self.is_shut_down = True
         with guard("shutting down delivery"):
-            self._queue.shutdown()
-
-    def _take(self, span: ReadableSpan) -> None:
-        context = span.context
-        payload = registry.claim(context.span_id) if context is not None else None
-        if payload is not None:
-            payload.ticket = self._queue.submit(span, payload)
+            self.queue.shutdown()
 
 
 class PayiSpanExporter(_QueueExporter):
-    """Sends a Pay-i packet for every instrumented call, sampled or not, whose span passes through this pipeline."""
+    """Sends a Pay-i packet for every call whose span passes through this pipeline, and for every call of our instrumentors."""
 
     def __init__(
         self,
         *,
         api_key: str | None = None,
         base_url: str | None = None,
-        log_prompt_and_response: bool = True,
         config: Config = None,
         _make_queue: Callable[[], DeliveryQueue] | None = None,
+        **settings: Unpack[PayiInstrumentConfig],
     ) -> None:
         """Reads the settings; nothing is opened before the first call.
 
         Args:
             api_key: Pay-i's key; `PAYI_API_KEY` where it is not given.
             base_url: Where Pay-i is; `PAYI_BASE_URL`, else its public address.
-            log_prompt_and_response: False: no prompt, answer, tool argument or error text leaves the process.
             config: The same settings that `payi_instrument` takes.
+            **settings: The same by name, as OpenTelemetry's declarative configuration gives them; they win over `config`.
 
         Raises:
             ConfigurationError: A setting is wrong, or there is no key.
         """
-        super().__init__(_make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, config, log_prompt_and_response))
+        read = load_settings({**(config or {}), **settings})
+        super().__init__(
+            _make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, read), read, logs=read.log_prompt_and_response
+        )
 
 
 class PayiFileSpanExporter(_QueueExporter):
@@ -92,37 +107,38 @@ class PayiFileSpanExporter(_QueueExporter):
         self,
         *,
         file_name: str | os.PathLike[str] | None = None,
-        log_prompt_and_response: bool = True,
         config: Config = None,
         _make_queue: Callable[[], DeliveryQueue] | None = None,
+        **settings: Unpack[PayiInstrumentConfig],
     ) -> None:
         """Opens or creates the file.
 
         Args:
             file_name: The file; else `offline_instrumentation.file_name`, else `payi_instrumentation_<timestamp>.json`.
-            log_prompt_and_response: False: no prompt, answer, tool argument or error text is written.
             config: The same settings that `payi_instrument` takes.
+            **settings: The same by name, as OpenTelemetry's declarative configuration gives them; they win over `config`.
 
         Raises:
             ConfigurationError: A setting is wrong, or the file cannot be written.
         """
-        super().__init__(_make_queue() if _make_queue is not None else _to_file_queue(file_name, config, log_prompt_and_response))
+        read = load_settings({**(config or {}), **settings})
+        super().__init__(
+            _make_queue() if _make_queue is not None else _to_file_queue(file_name, read), read, logs=read.log_prompt_and_response
+        )
 
 
-def _to_http_queue(api_key: str | None, base_url: str | None, config: Config, logs: bool) -> DeliveryQueue:
+def _to_http_queue(api_key: str | None, base_url: str | None, settings: Settings) -> DeliveryQueue:
     from payi_otel.clients import Payi, to_target
-    from payi_otel.config import load_settings
     from payi_otel.exporters.http import HttpSink
 
-    settings = load_settings(config)
-    sink = HttpSink(to_target(Payi(api_key=api_key, base_url=base_url)), bulk=settings.ingest_bulk)
-    return to_queue(sink, settings, log_prompt_and_response=logs)
+    target = to_target(Payi(api_key=api_key, base_url=base_url))
+    sink = HttpSink(target, bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
+    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response)
 
 
-def _to_file_queue(file_name: str | os.PathLike[str] | None, config: Config, logs: bool) -> DeliveryQueue:
-    from payi_otel.config import load_settings
+def _to_file_queue(file_name: str | os.PathLike[str] | None, settings: Settings) -> DeliveryQueue:
     from payi_otel.exporters.file import FileSink
 
-    settings = load_settings(config)
     configured = settings.offline_instrumentation.file_name if settings.offline_instrumentation is not None else None
-    return to_queue(FileSink(file_name if file_name is not None else configured), settings, log_prompt_and_response=logs)
+    sink = FileSink(file_name if file_name is not None else configured)
+    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response)

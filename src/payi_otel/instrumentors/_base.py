@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +15,12 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from wrapt import FunctionWrapper, register_post_import_hook
 
+from payi_otel._guard import guard
+from payi_otel.context.scope import track_by_default
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.packets.units import UnitSource
+from payi_otel.payload import registry
 
 logger = logging.getLogger("payi.instrument")
 
@@ -76,15 +79,32 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         """Says at the process's end which calls of this provider were begun and cannot be recorded any more; None: none."""
         return None
 
-    def _instrument(self, **kwargs: Any) -> None:
-        """Patches the SDK, or arranges for it to be patched when it is imported: instrumenting alone imports no SDK.
+    def instrument(self, **kwargs: Any) -> None:
+        """Patches the SDK. Where it is patched already, as by `opentelemetry-instrument`, only what is given anew takes effect.
 
         Args:
-            **kwargs: `tracer_provider`; `categories`: the Pay-i categories whose clients are wanted, None for all; `settings`.
+            **kwargs: `tracer_provider`, the global one by default; `categories`: the Pay-i categories whose clients are wanted, None
+                for all; `settings`; and what `BaseInstrumentor.instrument` takes.
         """
+        if not self.is_instrumented_by_opentelemetry:
+            super().instrument(**kwargs)
+        elif "tracer_provider" in kwargs:
+            self._bind(kwargs, self._binding.module)
+
+    def _bind(self, kwargs: Mapping[str, Any], module: str) -> None:
         tracer = get_tracer("payi_otel.instrumentors." + self.module, tracer_provider=kwargs.get("tracer_provider"))
+        self._binding.start(tracer, module, kwargs.get("categories"), kwargs.get("settings"))
+
+    def _instrument(self, **kwargs: Any) -> None:
+        """Patches the SDK, or arranges for it to be patched when it is imported: instrumenting alone imports no SDK. Never raises."""
+        with guard(f"instrumenting {self.distribution}"):
+            self._patch(kwargs)
+
+    def _patch(self, kwargs: Mapping[str, Any]) -> None:
         self._binding = getattr(self, "_binding", None) or Binding()
-        self._binding.start(tracer, "", kwargs.get("categories"), kwargs.get("settings"))
+        self._bind(kwargs, "")
+        track_by_default()
+        registry.before_shutdown(self._say_unfinished)
         self._undo: list[Callable[[], None]] = []
         self.wrapped: list[str] = []
         self._is_refused = False
@@ -115,6 +135,10 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         for undo in reversed(getattr(self, "_undo", [])):
             undo()
         self._undo, self.wrapped = [], []
+
+    def _say_unfinished(self) -> None:
+        if unfinished := self.unfinished():
+            logger.warning("%s", unfinished)
 
     def supports(self, sdk: str) -> bool:
         """Whether this version of the SDK is one that is known."""

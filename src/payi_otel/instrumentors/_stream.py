@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.payload import ContentReader, EndReason, Ticket
+from payi_otel.payload import ContentReader, EndReason, Ticket, registry
 
 _MAX_OWN_DEPTH = 40
 """Frames between an SDK's iterator and the `close` it ends with; about ten are there today."""
@@ -74,6 +74,9 @@ def end_open_streams() -> None:
     with guard("ending open streams"):
         for tap in _all_open():
             tap.abandon()
+
+
+registry.before_shutdown(end_open_streams)
 
 
 def _forget_open_streams() -> None:

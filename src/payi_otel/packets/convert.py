@@ -14,16 +14,13 @@ import orjson
 
 from payi_otel import semconv
 from payi_otel._json import to_json
-from payi_otel.context.scope import Scope, current_scope
 from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import MAX_NUMBER, IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
-from payi_otel.packets.units import REASONING, TEXT, TEXT_CACHE_READ, TEXT_CACHE_WRITE, Units, Usage, has_vision, with_vision
+from payi_otel.packets.units import TEXT, Units, has_vision, with_vision
 from payi_otel.payload import Content, Payload
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
-
     from payi_otel.config import Settings
 
 logger = logging.getLogger("payi.instrument")
@@ -61,21 +58,13 @@ class PacketRules:
         )
 
 
-def to_packet(span: ReadableSpan | None, payload: Payload | None, rules: PacketRules) -> IngestPacket | None:
+def to_packet(payload: Payload, rules: PacketRules) -> IngestPacket:
     """Makes the packet of one call.
 
     Args:
-        span: The ended span; None where it was sampled away.
-        payload: What its invocation left; without one, the packet is made of the span's attributes alone.
+        payload: What its invocation left, or what another instrumentation's span says.
         rules: The settings that shape it.
-
-    Returns:
-        The packet, or None for a span that is no call of ours.
     """
-    if payload is None:
-        payload = payload_of_span(span)
-        if payload is None:
-            return None
     logs = payload.scope.log_prompt_and_response
     logs = rules.log_prompt_and_response if logs is None else logs
     price = price_as(payload, rules.model_mappings, rules.host_mappings)
@@ -159,7 +148,7 @@ def _units(payload: Payload, content: Content | None, rules: PacketRules) -> tup
     usage = payload.usage or (content.usage if content is not None else None)
     if usage is None:
         if content is None or content.estimated_tokens is None:
-            return {}, {}
+            return {}, {semconv.PROPERTY_USAGE_MISSING: "true"} if _is_estimated(payload) else {}
         return {TEXT: Units(*content.estimated_tokens)}, {semconv.PROPERTY_USAGE_ESTIMATED: "input,output"}
     units, properties = usage.units, {}
     if usage.mismatch is not None:
@@ -239,46 +228,3 @@ def _bounded(number: int) -> int:
 
 def _bounded_or_none(number: int | None) -> int | None:
     return None if number is None else _bounded(number)
-
-
-def payload_of_span(span: ReadableSpan | None) -> Payload | None:
-    """A payload made of a span of ours whose own was lost on the way (a pipeline that copies spans)."""
-    attributes = (span.attributes if span is not None else None) or {}
-    category = attributes.get(semconv.PAYI_CATEGORY)
-    if span is None or not isinstance(category, str) or attributes.get(semconv.OPERATION_NAME) == "fetch_response":
-        return None
-    usage = usage_of_attributes(attributes)
-    if usage is None and attributes.get(semconv.OPENAI_BACKGROUND):
-        return None  # billed by the fetch that finds it finished
-    start, end = span.start_time or 0, span.end_time or span.start_time or 0
-    scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
-    return Payload(
-        scope=current_scope() or Scope(),
-        category=category,
-        module=scope_name.rpartition(".")[2],
-        model=_text(attributes.get(semconv.REQUEST_MODEL)),
-        host=_text(attributes.get(semconv.SERVER_ADDRESS)),
-        started_at_ns=start,
-        latency_ms=(end - start) // 1_000_000,
-        http_status=None if semconv.ERROR_TYPE in attributes else 200,
-        response_id=_text(attributes.get(semconv.RESPONSE_ID)),
-        response_model=_text(attributes.get(semconv.RESPONSE_MODEL)),
-        usage=usage,
-    )
-
-
-def usage_of_attributes(attributes: Mapping[str, Any]) -> Usage | None:
-    """The standard usage attributes, whose totals include their parts, as disjoint units."""
-    total_in, total_out = attributes.get(semconv.USAGE_INPUT_TOKENS), attributes.get(semconv.USAGE_OUTPUT_TOKENS)
-    if total_in is None and total_out is None:
-        return None
-    read, write = int(attributes.get(semconv.USAGE_CACHE_READ, 0)), int(attributes.get(semconv.USAGE_CACHE_WRITE, 0))
-    reasoning = int(attributes.get(semconv.USAGE_REASONING, 0))
-    parts = {TEXT_CACHE_READ: Units(read, 0), TEXT_CACHE_WRITE: Units(write, 0), REASONING: Units(0, reasoning)}
-    text = Units(max(0, int(total_in or 0) - read - write), max(0, int(total_out or 0) - reasoning))
-    units = {TEXT: text, **{name: unit for name, unit in parts.items() if unit != Units()}}
-    return Usage(units, total_in, total_out, read, write, reasoning)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -70,7 +70,7 @@ def price_as(payload: Payload, model_mappings: Mapping[str, Sequence[ModelMappin
         host_mappings: `host` or `host:port` to category.
     """
     scope, model = payload.scope, payload.model or payload.response_model
-    mapping = _find(model_mappings.get(payload.module.partition("/")[0], ()), model, payload.host)
+    mapping = _find(model_mappings.get(payload.priced_by or payload.module.partition("/")[0], ()), model, payload.host)
     mapped = mapping.price_as_category if mapping is not None else None
     category = scope.price_as_category or mapped or _by_host(host_mappings, payload.host) or payload.category
     resource = scope.price_as_resource or (mapping.price_as_resource if mapping is not None else None)
@@ -89,7 +89,7 @@ def _warn_of_unmapped(payload: Payload, deployment: str | None) -> None:
     if key in _warned or len(_warned) >= _MAX_WARNED:
         return
     _warned.add(key)
-    sdk = payload.module.partition("/")[0]
+    sdk = payload.priced_by or payload.module.partition("/")[0]
     logger.warning(
         "the Azure deployment %r has no model mapping: Pay-i can price its calls only if it is named like a model; "
         "set %s_config.model_mappings with its price_as_resource",

@@ -6,6 +6,8 @@ The private one is never set as the global one, so an application that sets up O
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import wraps
 from threading import Lock
 from typing import Any
 
@@ -15,6 +17,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, Tracer
+
+from payi_otel._guard import guard
+from payi_otel.processors.recording import record_calls
 
 
 class _Attached(SpanProcessor):
@@ -40,11 +45,19 @@ class _Attached(SpanProcessor):
 
 
 class _PrivateTracerProvider(TracerProvider):
-    """Bound by no `OTEL_*` limit meant for the application's spans; nothing of it runs when the process forks."""
+    """Bound by no `OTEL_*` limit meant for the application's spans; nothing of it runs when the process forks.
 
-    def __init__(self) -> None:
-        unlimited = SpanLimits(*[SpanLimits.UNSET] * len(inspect.signature(SpanLimits).parameters))
-        super().__init__(sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, span_limits=unlimited)
+    Where its spans go out by OTLP, it has the resource and the sampler of the environment.
+    """
+
+    def __init__(self, otlp: SpanProcessor | None) -> None:
+        if otlp is None:
+            unlimited = SpanLimits(*[SpanLimits.UNSET] * len(inspect.signature(SpanLimits).parameters))
+            super().__init__(sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, span_limits=unlimited)
+        else:
+            super().__init__()
+            self.add_span_processor(otlp)
+            record_calls(self)
 
     def _handle_fork(self) -> None:
         """The SDK's own looks up the process's resource in threads of its own, in every child, even one that goes on to exec."""
@@ -53,12 +66,19 @@ class _PrivateTracerProvider(TracerProvider):
 class JoiningTracerProvider(trace.TracerProvider):
     """Gives tracers that start their spans wherever the application's spans are started at that moment."""
 
-    def __init__(self, processor: SpanProcessor) -> None:
+    def __init__(self, processor: SpanProcessor, otlp: SpanProcessor | None = None) -> None:
+        """Joins the application's provider, now or as soon as it is set.
+
+        Args:
+            processor: Ours.
+            otlp: Where spans also go while the application has no provider.
+        """
         self._attached = _Attached(processor)
-        self._private = _PrivateTracerProvider()
+        self._private = _PrivateTracerProvider(otlp)
         self._private.add_span_processor(self._attached)
         self._joined: trace.TracerProvider = self._private
         self._lock = Lock()
+        self._unfollow = _after_set(self.current)
         self.current()
 
     def current(self) -> trace.TracerProvider:
@@ -69,16 +89,47 @@ class JoiningTracerProvider(trace.TracerProvider):
         with self._lock:  # added twice, every call would become two packets
             if provider is not self._joined:
                 provider.add_span_processor(self._attached)
+                with guard("recording calls that are not sampled"):
+                    record_calls(provider)
                 self._joined = provider
         return provider
 
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
+        self._unfollow()
         self._attached.processor = None
+        self._private.shutdown()
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
         """A tracer that follows the application's provider."""
         return _JoiningTracer(self, (instrumenting_module_name, *args), kwargs)
+
+
+def _after_set(join: Callable[[], object]) -> Callable[[], None]:
+    """Joins when the application sets its provider: other instrumentations' calls would go by until our next one else.
+
+    Returns:
+        A function that ends this.
+    """
+    setter = getattr(trace, "_set_tracer_provider", None)
+    if setter is None:
+        return lambda: None
+    active = [True]
+
+    @wraps(setter)
+    def set_and_join(*args: Any, **kwargs: Any) -> None:
+        setter(*args, **kwargs)
+        if active:
+            with guard("joining the application's tracer provider"):
+                join()
+
+    def end() -> None:
+        active.clear()
+        if getattr(trace, "_set_tracer_provider", None) is set_and_join:
+            trace._set_tracer_provider = setter
+
+    trace._set_tracer_provider = set_and_join
+    return end
 
 
 class _JoiningTracer(Tracer):

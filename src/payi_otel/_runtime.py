@@ -1,0 +1,120 @@
+"""What is set up for a process: processor, tracer provider, instrumentors and signal handler around one queue."""
+
+from __future__ import annotations
+
+import logging
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from payi_otel._environ import disabled_instrumentations
+from payi_otel._forwarding import ForwardingHandler
+from payi_otel.config import Settings
+from payi_otel.context import defaults
+from payi_otel.delivery._sigterm import SigtermHandler
+from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.semconv import PayiCategories
+
+if TYPE_CHECKING:
+    from payi_otel.instrumentors._base import ProviderInstrumentor
+
+logger = logging.getLogger("payi.instrument")
+
+_SAME_SERVICE = {
+    PayiCategories.azure: frozenset({PayiCategories.azure_openai}),
+    PayiCategories.databricks_azure: frozenset({"system.databricks"}),
+    PayiCategories.databricks_aws: frozenset({"system.databricks"}),
+    PayiCategories.databricks_google: frozenset({"system.databricks"}),
+}
+"""What a choice of the user's includes beside itself: `azure` is OpenAI and Anthropic there, and a workspace whose cloud
+cannot be told from its host may be the chosen one."""
+
+
+class Runtime:
+    """What one `payi_instrument()`, or `opentelemetry-instrument` without one, has set up."""
+
+    def __init__(self, settings: Settings, queue: DeliveryQueue, forwarding: ForwardingHandler, *, is_implicit: bool = False) -> None:
+        from payi_otel.processors.joining import JoiningTracerProvider
+        from payi_otel.processors.otlp import otlp_processor
+        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
+
+        self.is_implicit = is_implicit
+        self._forwarding = forwarding
+        self.queue = queue
+        wanted = _with_same_service(settings.instruments)
+        self._processor = RetryQueueSpanProcessor(queue, categories=wanted)
+        self.provider = JoiningTracerProvider(self._processor, otlp_processor(settings.exit_timeout_s))
+        self.instrumentors = _start_instrumentors(self.provider, settings, wanted, all_are_patched=is_implicit)
+        self._threading: Any = None
+        if not is_implicit:  # the launcher has an instrumentor of its own for it, and starts it after this
+            self.carry_context_into_threads()
+        self._sigterm = SigtermHandler(self.queue.shutdown, settings.exit_timeout_s)
+        if settings.flush_on_sigterm:
+            self._sigterm.install()
+
+    def carry_context_into_threads(self) -> None:
+        """OpenTelemetry's own context, and with it the scope, in new threads; nothing where somebody else sees to it."""
+        from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+        instrumentor = ThreadingInstrumentor()
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(skip_dep_check=True)
+            self._threading = instrumentor
+
+    def flush(self, timeout_s: float) -> bool:
+        return self._processor.force_flush(int(timeout_s * 1000))
+
+    def stop(self, timeout_s: float | None) -> None:
+        for instrumentor in self.instrumentors:
+            if instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.uninstrument()
+        self.queue.shutdown(timeout_s)
+        self._leave()
+        defaults.remove()
+
+    def make_way(self, *, keeps_queue: bool) -> None:
+        """For the runtime that the application asks for itself. What is queued goes on being delivered."""
+        self._leave()
+        if not keeps_queue:
+            Thread(target=self.queue.shutdown, name="payi-shutdown", daemon=True).start()
+
+    def _leave(self) -> None:
+        self._sigterm.remove()
+        self.provider.leave()
+        self._processor.leave()
+        if self._threading is not None:
+            self._threading.uninstrument()
+        self._forwarding.remove()
+
+
+def _with_same_service(wanted: frozenset[str] | None) -> frozenset[str] | None:
+    return None if wanted is None else wanted.union(*(_SAME_SERVICE.get(category, frozenset()) for category in wanted))
+
+
+def _start_instrumentors(
+    provider: Any, settings: Settings, wanted: frozenset[str] | None, *, all_are_patched: bool
+) -> tuple[ProviderInstrumentor, ...]:
+    """Starts those that are wanted; an SDK that is not there yet is instrumented when it is installed and imported.
+
+    Args:
+        provider: Where their spans are started.
+        settings: The settings.
+        wanted: Pay-i categories; None for all.
+        all_are_patched: The launcher is going to start every one: those that are not wanted are told so beforehand.
+    """
+    from payi_otel.instrumentors._discovery import all_instrumentors
+
+    disabled = disabled_instrumentations()
+    started: list[ProviderInstrumentor] = []
+    for instrumentor in all_instrumentors():
+        is_wanted = wanted is None or not wanted.isdisjoint(instrumentor.categories)
+        if instrumentor.name in disabled or (all_are_patched and "*" in disabled):
+            logger.info("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names %s: it is not started", instrumentor.name)
+        elif is_wanted or all_are_patched:
+            instrumentor.instrument(tracer_provider=provider, categories=wanted, settings=settings, skip_dep_check=True)
+            started += [instrumentor] if is_wanted else []
+        elif instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
+    if not any(instrumentor.installed_version() for instrumentor in started):
+        names = ", ".join(instrumentor.distribution for instrumentor in started)
+        logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
+    return tuple(started)

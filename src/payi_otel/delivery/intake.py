@@ -1,0 +1,292 @@
+"""From ended spans to the queue: which of them are calls, and which of those are the same call seen twice.
+
+A call that several instrumentations saw is billed once, from the innermost of its spans, which ends first; what the others knew of it
+is added. Ours is always the one that counts, for it saw the bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, TypeVar
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk.trace import ReadableSpan
+
+from payi_otel.context.scope import Scope, current_scope
+from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, is_same_model, may_be_call, read_call
+from payi_otel.payload import Payload, registry
+from payi_otel.semconv import PayiCategories
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MAX_OPEN: Final = 50_000
+"""Spans of calls, and below calls, that have begun and not ended; one that never ends is forgotten then."""
+_MAX_REMEMBERED: Final = 10_000
+"""Calls that are remembered after their end, to know them again; and calls that wait for what stands above them."""
+_HOLD_S: Final = 5.0
+"""An exporter does not see spans start. A call it was given waits so long for the spans above it, which end later."""
+_FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
+"""Frameworks make ids of their own where a provider's should stand."""
+
+
+class _Call:
+    """A call as one span tells of it."""
+
+    __slots__ = ("_category", "_models", "is_poll", "payload", "response_id", "since_s", "trace_id")
+
+    def __init__(self, payload: Payload, trace_id: int, *, is_poll: bool = False, is_sent: bool = False) -> None:
+        own = payload.response_id
+        self.response_id = None if own is None or own.startswith(_FRAMEWORK_IDS) else own
+        self.payload = None if is_sent else payload
+        """None: its packet is on its way, and the call goes up only to be known there."""
+        self.trace_id, self.is_poll = trace_id, is_poll
+        self.since_s = time.monotonic()
+        self._category, self._models = payload.category, (payload.model, payload.response_model)
+
+    def is_same_as(self, other: _Call) -> bool:
+        """Whether two spans, one inside the other, are of one call."""
+        one, two = self.response_id, other.response_id
+        if one and two and PayiCategories.aws_bedrock not in (self._category, other._category):
+            return one == two
+        return is_same_model(self._models, other._models)  # Bedrock has two ids for an answer: its own and the model's
+
+    def known(self) -> _Call:
+        """The same without its payload, to be kept after its end."""
+        copy = object.__new__(_Call)
+        copy.response_id, copy.payload, copy.trace_id, copy.is_poll = self.response_id, None, self.trace_id, self.is_poll
+        copy.since_s, copy._category, copy._models = self.since_s, self._category, self._models
+        return copy
+
+
+class Intake:
+    """Takes the spans of one pipeline, and hands each call to the queue once."""
+
+    def __init__(self, queue: DeliveryQueue, *, sees_starts: bool, categories: Collection[str] | None = None) -> None:
+        """Keeps nothing of spans that are no calls.
+
+        Args:
+            queue: Where calls go.
+            sees_starts: `start` is called for every span: what stands above a call is then known at once.
+            categories: The Pay-i categories that are wanted of other instrumentations' calls; None for all.
+        """
+        self._queue, self._sees_starts, self._categories = queue, sees_starts, categories
+        self.clear()
+        queue.attend(self.finish, self.clear)
+
+    def clear(self) -> None:
+        """Forgets everything: in a forked child the parent's calls are the parent's."""
+        self._lock = threading.RLock()  # a collector may end a span in the middle of anything here
+        self._timer: threading.Timer | None = None
+        self._open: dict[int, int] = {}
+        """By span, the nearest call at it or above it."""
+        self._outer: dict[int, int] = {}
+        """By call, the nearest call above it."""
+        self._scopes: dict[int, Scope | None] = {}
+        """By call of another instrumentation, its scope; None where it is not to be recorded."""
+        self._waiting: dict[int, list[_Call]] = {}
+        """By what stands above them, calls that have ended inside it."""
+        self._ended: dict[int, _Call] = {}
+        self._seen: dict[tuple[int, str], bool] = {}
+        self._unfinished: dict[str, _Call] = {}
+        """Background responses, by their ids: a later look at one finds its usage."""
+
+    # spans
+
+    def start(self, span: ReadableSpan) -> None:
+        """Notes whose call a span is, in the caller's own context."""
+        context, scope, parent = span.context, span.instrumentation_scope, span.parent
+        if context is None:
+            return
+        above = self._open.get(parent.span_id) if parent is not None and not parent.is_remote else None
+        name = scope.name if scope is not None else ""
+        if not name.startswith(OWN_SCOPES):
+            if not may_be_call(name, span.attributes or {}):
+                if above is not None:
+                    _keep(self._open, context.span_id, above, _MAX_OPEN)
+                return
+            _keep(self._scopes, context.span_id, current_scope() if is_instrumentation_enabled() else None, _MAX_OPEN)
+        _keep(self._open, context.span_id, context.span_id, _MAX_OPEN)
+        if above is not None:
+            _keep(self._outer, context.span_id, above, _MAX_OPEN)
+
+    def end(self, span: ReadableSpan) -> None:
+        """Takes a span that ended."""
+        context, scope = span.context, span.instrumentation_scope
+        if context is None:
+            return
+        payload = registry.claim(context.span_id)
+        if payload is None and self._sees_starts and context.span_id not in self._open and not has_usage(span.attributes or {}):
+            return
+        is_own = payload is not None or (scope is not None and scope.name.startswith(OWN_SCOPES))
+        with self._lock:
+            above = self._above(span)
+            is_known = context.span_id in self._scopes
+            whose = self._scopes.pop(context.span_id) if is_known else current_scope()
+            below = self._waiting.pop(context.span_id, [])
+            if is_own:
+                self._take_own(span, payload, below, above)
+            else:
+                self._take_other(span, whose, below, above)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> None:
+        """Takes spans that ended, without having seen them start."""
+        for span in spans:
+            self.end(span)
+        with self._lock:
+            if self._waiting and self._timer is None:
+                self._wait()
+
+    def offer(self, payload: Payload) -> None:
+        """Takes a call of ours whose span no pipeline sees end."""
+        payload.ticket = self._queue.submit(payload)
+
+    def release(self) -> None:
+        """Sends what waits for spans that have not ended."""
+        with self._lock:
+            self._release(lambda call: True)
+
+    def finish(self) -> None:
+        """Sends everything, background responses too that nobody found finished."""
+        with self._lock:
+            self._release(lambda call: True)
+            unfinished, self._unfinished = self._unfinished, {}
+            for call in unfinished.values():
+                self._submit(call)
+
+    # what they mean
+
+    def _above(self, span: ReadableSpan) -> int | None:
+        """What may stand above a span: the nearest call, or, where starts are not seen, whatever its parent is."""
+        assert span.context is not None
+        if self._sees_starts:
+            self._open.pop(span.context.span_id, None)
+            return self._outer.pop(span.context.span_id, None)
+        parent = span.parent
+        return parent.span_id if parent is not None and not parent.is_remote else None
+
+    def _take_own(self, span: ReadableSpan, payload: Payload | None, below: list[_Call], above: int | None) -> None:
+        """A call of ours. Without its payload it is on its way already, or costs nothing: then nothing inside it does."""
+        assert span.context is not None
+        facts = payload
+        if facts is None:
+            read = read_call(span, Scope())
+            if read is None:
+                return
+            facts = read[1]
+        own = _Call(facts, span.context.trace_id, is_sent=True)
+        same = [call for call in below if call.is_same_as(own)]
+        if payload is not None:
+            for call in same:
+                if call.payload is not None:
+                    fill_in(payload, call.payload)
+            payload.ticket = self._queue.submit(payload)
+        self._remember(span.context.span_id, own)
+        if own.response_id is not None:
+            _keep(self._seen, (own.trace_id, own.response_id), True, _MAX_REMEMBERED)
+        self._pass_up([*(call for call in below if call not in same), own], above)
+
+    def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[_Call], above: int | None) -> None:
+        assert span.context is not None
+        read = read_call(span, scope) if scope is not None else None
+        if read is None or not self._wants(read[1]) or not registry.is_first(span.context.span_id):
+            self._pass_up(below, above)
+            return
+        kind, payload = read
+        call = _Call(payload, span.context.trace_id, is_poll=kind == "poll")
+        same = [inner for inner in below if inner.is_same_as(call)]
+        _merge(call, same)
+        self._remember(span.context.span_id, call.known())
+        self._pass_up(below if same else [*below, call], above)
+
+    def _wants(self, payload: Payload) -> bool:
+        return self._categories is None or payload.category in self._categories
+
+    def _pass_up(self, calls: Iterable[_Call], above: int | None) -> None:
+        """To what stands above, while that is open; else to the queue."""
+        ended = self._ended.get(above) if above is not None else None
+        for call in calls:
+            if ended is not None:
+                if not call.is_same_as(ended):
+                    self._send(call)
+            elif above is None or (self._sees_starts and above not in self._open):
+                self._send(call)
+            else:
+                self._waiting.setdefault(above, []).append(call)
+        if len(self._waiting) > _MAX_REMEMBERED:
+            for oldest in self._waiting.pop(next(iter(self._waiting))):
+                self._send(oldest)
+
+    def _send(self, call: _Call) -> None:
+        payload, response_id = call.payload, call.response_id
+        if payload is None:
+            return
+        if call.is_poll:
+            found = self._unfinished.get(response_id or "")
+            if found is None or found.payload is None or payload.usage is None:
+                return
+            del self._unfinished[response_id or ""]
+            call = _Call(finished(found.payload, payload), found.trace_id)
+        elif payload.usage is None and payload.failure is None and response_id is not None and response_id.startswith("resp_"):
+            _keep(self._unfinished, response_id, call, _MAX_REMEMBERED)
+            return
+        if response_id is not None:
+            if (call.trace_id, response_id) in self._seen:
+                return
+            _keep(self._seen, (call.trace_id, response_id), True, _MAX_REMEMBERED)
+        self._submit(call)
+
+    def _submit(self, call: _Call) -> None:
+        if call.payload is not None:
+            self._queue.submit(call.payload)
+
+    def _remember(self, span_id: int, call: _Call) -> None:
+        _keep(self._ended, span_id, call, _MAX_REMEMBERED)
+
+    # waiting
+
+    def _wait(self) -> None:
+        self._timer = threading.Timer(_HOLD_S, self._release_old)
+        self._timer.daemon = True
+        self._timer.name = "payi-intake"
+        self._timer.start()
+
+    def _release_old(self) -> None:
+        with self._lock:
+            self._timer = None
+            before_s = time.monotonic() - _HOLD_S
+            self._release(lambda call: call.since_s <= before_s)
+            if self._waiting:
+                self._wait()
+
+    def _release(self, is_due: Callable[[_Call], bool]) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for above, calls in waiting.items():
+            for call in calls:
+                if is_due(call):
+                    self._send(call)
+                else:
+                    self._waiting.setdefault(above, []).append(call)
+
+
+def _merge(outer: _Call, inner: list[_Call]) -> None:
+    """Adds what the outer span knows to the inner call it is about: the one of its id, or the only one."""
+    about = [call for call in inner if call.response_id and call.response_id == outer.response_id]
+    if not about and len(inner) == 1:
+        about = inner
+    for call in about:
+        if call.payload is not None and outer.payload is not None:
+            fill_in(call.payload, outer.payload, fuller_usage=True)
+
+
+def _keep(kept: dict[K, V], key: K, value: V, at_most: int) -> None:
+    """Adds to a dict that forgets its oldest."""
+    kept[key] = value
+    if len(kept) > at_most:
+        try:
+            kept.pop(next(iter(kept)), None)
+        except (RuntimeError, StopIteration):  # another thread changed it: the next one to add forgets one
+            return

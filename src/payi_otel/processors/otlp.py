@@ -1,0 +1,57 @@
+"""Spans out by OTLP, where the environment says so and the application has no pipeline of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+logger = logging.getLogger("payi.instrument")
+
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+_EXPORTERS: Final = "OTEL_TRACES_EXPORTER"
+
+
+def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether spans are to go out by OTLP: an endpoint is set, and `OTEL_TRACES_EXPORTER` does not say otherwise.
+
+    Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+    """
+    exporters = {name.strip() for name in environ.get(_EXPORTERS, "").split(",")} - {""}
+    is_otlp = not exporters or any(name.startswith("otlp") for name in exporters)
+    return is_otlp and _first(_ENDPOINTS, environ) is not None
+
+
+def otlp_processor(exit_timeout_s: float, environ: Mapping[str, str] = os.environ) -> SpanProcessor | None:
+    """A batching processor to the endpoint of the environment; None where none is wanted, or its protocol is not known.
+
+    Args:
+        exit_timeout_s: Seconds one request may take, where the environment does not say: it may be what the process's exit waits for.
+        environ: The environment to read.
+    """
+    if not is_wanted(environ):
+        return None
+    protocol = (_first(_PROTOCOLS, environ) or "grpc").strip()
+    exporter: Any
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        exporter = GrpcExporter
+    elif protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+        exporter = HttpExporter
+    else:
+        logger.warning("spans do not go out by OTLP: the protocol %r is not allowed, must be grpc or http/protobuf", protocol)
+        return None
+    return BatchSpanProcessor(exporter(**({} if _first(_TIMEOUTS, environ) else {"timeout": max(exit_timeout_s, 1.0)})))
+
+
+def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
+    return next((value for name in names if (value := environ.get(name))), None)
