@@ -28,10 +28,12 @@ class Case:
     call: Call
     replies: tuple[Reply, ...]
     usage: Any = None
-    """The usage object among the replies, verbatim; None where there is none."""
+    """The usage object among the replies, verbatim, or a list of them; None where there is none."""
     units: Units | None = None
     """What all of it is worth, to be billed once; `{}` for a call whose usage nobody told, None for what is no call of a model."""
     env: Mapping[str, str] = field(default_factory=dict)
+    within: bool = False
+    """Called within a span of the application's."""
 
 
 PROMPT = [{"role": "user", "content": "Say hello."}]
@@ -213,6 +215,8 @@ OPENAI = (
     Case("response-background-waiting", AI, background_waiting, (said.QUEUED, said.QUEUED, said.POLLED), RUSED, OWED),
     Case("response-kept", AI, kept, (said.RESPONSE, said.RESPONSE), RUSED, OWED),
     Case("response-retrieve", AI, retrieve, (said.POLLED,), RUSED, None),
+    Case("chat-within", AI, chat(), (said.CHAT,), USED, OWED, within=True),
+    Case("response-within", AI, response(), (said.RESPONSE,), RUSED, OWED, within=True),
     Case("embeddings", AI, embed, (said.EMBEDDED,), said.EMBEDDING_USAGE, said.INPUT_UNITS),
 )
 
@@ -299,6 +303,32 @@ ANTHROPIC = (
     Case("messages-stream-left", anthropic_client, message_left, (said.MESSAGE_STREAM,), said.CLAUDE_LEFT_USAGE, said.CLAUDE_LEFT_UNITS),
     Case("messages-refused", anthropic_client, message_refused, (said.MESSAGE_REFUSED,), None, {}),
     Case("bedrock-messages", anthropic_bedrock_client, ON_BEDROCK, (said.INVOKED_CLAUDE,), CLAUDE_USED, CLAUDE_OWED),
+)
+
+
+def both_clients(url: str) -> Any:
+    """A client of each of two providers."""
+    return anthropic_client(url), openai_client(url)
+
+
+def chat_inside_stream(clients: Any) -> None:
+    """One provider asked while the other one's stream is open."""
+    claude, gpt = clients
+    with claude.messages.create(**MESSAGE, stream=True) as stream:
+        next(iter(stream))
+        gpt.chat.completions.create(**CHAT)
+        list(stream)
+
+
+INTERLEAVED = (
+    Case(
+        "chat-inside-stream",
+        both_clients,
+        chat_inside_stream,
+        (said.MESSAGE_STREAM, said.CHAT),
+        [CLAUDE_USED, USED],
+        said.both(CLAUDE_OWED, OWED),
+    ),
 )
 
 CLAUDE_ON_BEDROCK = "us.anthropic.claude-opus-5-v1:0"
@@ -436,4 +466,104 @@ GOOGLE = (
     Case("embed", GEM, embed_content("gemini-embedding-001"), (said.GEMINI_EMBEDDED,), said.GEMINI_EMBEDDING_USAGE, said.INPUT_UNITS),
     Case("vertex-generate", vertex_client, generate(), (said.GENERATED,), GEMINI_USED, GEMINI_OWED),
     Case("vertex-embed", vertex_client, embed_content("text-embedding-005"), (said.VERTEX_EMBEDDED,), VERTEX_USED, said.INPUT_UNITS),
+)
+
+
+def langchain_client(url: str) -> Any:
+    """LangChain's model of OpenAI's chat completions."""
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(model="gpt-4.1-mini", api_key="sk-secret", base_url=url + "/v1", max_retries=0, use_responses_api=False)
+
+
+def langchain_invoke(model: Any) -> None:
+    """The model alone."""
+    model.invoke("Say hello.")
+
+
+def langchain_stream(model: Any) -> None:
+    """The model alone, streamed to the end."""
+    list(model.stream("Say hello.", stream_usage=True))
+
+
+def langchain_chain(model: Any) -> None:
+    """A prompt, the model, a parser."""
+    from langchain_core.output_parsers import StrOutputParser
+    from langchain_core.prompts import ChatPromptTemplate
+
+    (ChatPromptTemplate.from_messages([("user", "{words}")]) | model | StrOutputParser()).invoke({"words": "Say hello."})
+
+
+def langchain_refused(model: Any) -> None:
+    """A request that is refused."""
+    import openai
+
+    with suppress(openai.BadRequestError):
+        model.invoke("Say hello.")
+
+
+def langchain_agent(model: Any) -> None:
+    """An agent of LangGraph that calls a function, then answers."""
+    from langchain.agents import create_agent
+
+    def look_up(city: str) -> str:
+        """Looks up a city."""
+        return "sunny"
+
+    create_agent(model, tools=[look_up], name="helper").invoke({"messages": PROMPT})
+
+
+CHAIN = langchain_client
+TWICE = said.both(OWED, OWED)
+LANGCHAIN = (
+    Case("langchain-chat", CHAIN, langchain_invoke, (said.CHAT,), USED, OWED),
+    Case("langchain-chat-within", CHAIN, langchain_invoke, (said.CHAT,), USED, OWED, within=True),
+    Case("langchain-stream", CHAIN, langchain_stream, (said.CHAT_STREAM,), USED, OWED),
+    Case("langchain-chain", CHAIN, langchain_chain, (said.CHAT,), USED, OWED),
+    Case("langchain-refused", CHAIN, langchain_refused, (said.OPENAI_REFUSED,), None, {}),
+    Case("langchain-agent", CHAIN, langchain_agent, (said.CHAT_TOOL, said.CHAT_SECOND), [USED, USED], TWICE),
+)
+
+
+def agents_client(kind: str) -> Client:
+    """A model of `openai-agents`, by the name of its class."""
+
+    def make(url: str) -> Any:
+        import agents
+
+        names = {"OpenAIResponsesModel": "gpt-4.1", "OpenAIChatCompletionsModel": "gpt-4.1-mini"}
+        return getattr(agents, kind)(model=names[kind], openai_client=openai_async_client(url))
+
+    return make
+
+
+def agents_run(model: Any) -> None:
+    """An agent that calls a function, then answers."""
+    import agents
+
+    @agents.function_tool
+    def look_up(city: str) -> str:
+        """Looks up a city."""
+        return "sunny"
+
+    agents.Runner.run_sync(agents.Agent(name="helper", instructions="Be brief.", model=model, tools=[look_up]), "Say hello.")
+
+
+def agents_stream(model: Any) -> None:
+    """An agent whose answer is streamed."""
+    import agents
+
+    async def ask() -> None:
+        result = agents.Runner.run_streamed(agents.Agent(name="helper", model=model), "Say hello.")
+        async for _ in result.stream_events():
+            pass
+
+    asyncio.run(ask())
+
+
+ON_RESPONSES, ON_CHAT = agents_client("OpenAIResponsesModel"), agents_client("OpenAIChatCompletionsModel")
+AGENTS = (
+    Case("agents-responses", ON_RESPONSES, agents_run, (said.RESPONSE_TOOL, said.RESPONSE_SECOND), [RUSED, RUSED], TWICE),
+    Case("agents-responses-stream", ON_RESPONSES, agents_stream, (said.RESPONSE_STREAM,), RUSED, OWED),
+    Case("agents-chat", ON_CHAT, agents_run, (said.CHAT_TOOL, said.CHAT_SECOND), [USED, USED], TWICE),
 )

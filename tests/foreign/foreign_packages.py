@@ -86,11 +86,22 @@ BOTOCORE = instrumentor("opentelemetry.instrumentation.botocore:BotocoreInstrume
 OTEL_GOOGLE = instrumentor("opentelemetry.instrumentation.google_genai:GoogleGenAiSdkInstrumentor")
 INFERENCE_GOOGLE = instrumentor("openinference.instrumentation.google_genai:GoogleGenAIInstrumentor")
 
+GENAI_CHAIN = instrumentor("opentelemetry.instrumentation.genai.langchain:LangChainInstrumentor")
+LOOP_CHAIN = instrumentor("opentelemetry.instrumentation.langchain:LangchainInstrumentor")
+INFERENCE_CHAIN = instrumentor("openinference.instrumentation.langchain:LangChainInstrumentor")
+GENAI_AGENTS = instrumentor("opentelemetry.instrumentation.genai.openai_agents:OpenAIAgentsInstrumentor")
+LOOP_AGENTS = instrumentor("opentelemetry.instrumentation.openai_agents:OpenAIAgentsInstrumentor")
+INFERENCE_AGENTS = instrumentor("openinference.instrumentation.openai_agents:OpenAIAgentsInstrumentor")
+
 OPENAI_TOLD = ("chat", "chat-stream", "chat-tool", "response", "embeddings")
 CLAUDE_TOLD = ("messages", "messages-stream", "messages-tool")
 BEDROCK_TOLD = ("converse", "converse-stream", "converse-tool", "invoke-claude")
 GOOGLE_TOLD = ("generate", "generate-stream", "generate-tool")
-NESTED_OPENAI = some(cases.OPENAI, "chat", "chat-stream", "response", "chat-refused", "embeddings", "response-background")
+NESTED_OPENAI = some(
+    cases.OPENAI,
+    *("chat", "chat-within", "chat-stream", "chat-refused", "response", "response-within", "response-stream", "embeddings"),
+    "response-background",
+)
 NESTED_CLAUDE = some(cases.ANTHROPIC, "messages", "messages-stream", "messages-stream-helper", "messages-refused", "bedrock-messages")
 NESTED_BEDROCK = some(cases.BEDROCK, "converse", "converse-stream", "converse-refused", "invoke-claude", "invoke-claude-stream")
 
@@ -190,6 +201,13 @@ PACKAGES = (
         (GENAI_ANTHROPIC,),
     ),
     Package(
+        "genai-anthropic-and-openai",
+        (f"{OTEL}-genai-anthropic", f"{OTEL}-genai-openai", *GENAI_DISTS, "anthropic", "openai"),
+        cases.INTERLEAVED,
+        (GENAI_ANTHROPIC, GENAI_OPENAI),
+        env=NATIVE_OFF,
+    ),
+    Package(
         "genai-bedrock-then-botocore",
         (f"{OTEL}-genai-bedrock", f"{OTEL}-botocore", *GENAI_DISTS, "boto3", "botocore"),
         NESTED_BEDROCK,
@@ -212,5 +230,91 @@ PACKAGES = (
         (f"{OTEL}-openai", "openinference-instrumentation-openai", *LOOP_DISTS, *INFERENCE_DISTS, "openai"),
         NESTED_OPENAI,
         (INFERENCE_OPENAI, LOOP_OPENAI),
+    ),
+    Package(
+        "genai-langchain",
+        (f"{OTEL}-genai-langchain", *GENAI_DISTS, "langchain", "langchain-core", "langchain-openai", "openai"),
+        cases.LANGCHAIN,
+        (GENAI_CHAIN,),
+    ),
+    Package(
+        "genai-langchain-and-openai",
+        (f"{OTEL}-genai-langchain", f"{OTEL}-genai-openai", *GENAI_DISTS, "langchain", "langchain-core", "langchain-openai", "openai"),
+        cases.LANGCHAIN,
+        (GENAI_CHAIN, GENAI_OPENAI),
+    ),
+    Package(
+        "traceloop-langchain",
+        (f"{OTEL}-langchain", *LOOP_DISTS, "langchain", "langchain-core", "langchain-openai", "openai"),
+        cases.LANGCHAIN,
+        (LOOP_CHAIN,),
+    ),
+    Package(
+        "traceloop-langchain-and-openai",
+        (f"{OTEL}-langchain", f"{OTEL}-openai", *LOOP_DISTS, "langchain", "langchain-core", "langchain-openai", "openai"),
+        cases.LANGCHAIN,
+        (LOOP_CHAIN, LOOP_OPENAI),
+    ),
+    Package(
+        "openinference-langchain",
+        ("openinference-instrumentation-langchain", *INFERENCE_DISTS, "langchain", "langchain-core", "langchain-openai", "openai"),
+        cases.LANGCHAIN,
+        (INFERENCE_CHAIN,),
+    ),
+    Package(
+        "openinference-langchain-and-openai",
+        (
+            "openinference-instrumentation-langchain",
+            "openinference-instrumentation-openai",
+            *INFERENCE_DISTS,
+            "langchain",
+            "langchain-core",
+            "langchain-openai",
+            "openai",
+        ),
+        cases.LANGCHAIN,
+        (INFERENCE_CHAIN, INFERENCE_OPENAI),
+    ),
+    Package(
+        "genai-openai-agents",
+        (f"{OTEL}-genai-openai-agents", *GENAI_DISTS, "openai-agents", "openai"),
+        cases.AGENTS,
+        (GENAI_AGENTS,),
+    ),
+    Package(
+        "genai-openai-agents-and-openai",
+        (f"{OTEL}-genai-openai-agents", f"{OTEL}-genai-openai", *GENAI_DISTS, "openai-agents", "openai"),
+        cases.AGENTS,
+        (GENAI_AGENTS, GENAI_OPENAI),
+    ),
+    Package(
+        "traceloop-openai-agents",
+        (f"{OTEL}-openai-agents", *LOOP_DISTS, "openai-agents", "openai"),
+        cases.AGENTS,
+        (LOOP_AGENTS,),
+    ),
+    Package(
+        "traceloop-openai-agents-and-openai",
+        (f"{OTEL}-openai-agents", f"{OTEL}-openai", *LOOP_DISTS, "openai-agents", "openai"),
+        cases.AGENTS,
+        (LOOP_AGENTS, LOOP_OPENAI),
+    ),
+    Package(
+        "openinference-openai-agents",
+        ("openinference-instrumentation-openai-agents", *INFERENCE_DISTS, "openai-agents", "openai"),
+        cases.AGENTS,
+        (INFERENCE_AGENTS,),
+    ),
+    Package(
+        "openinference-openai-agents-and-openai",
+        (
+            "openinference-instrumentation-openai-agents",
+            "openinference-instrumentation-openai",
+            *INFERENCE_DISTS,
+            "openai-agents",
+            "openai",
+        ),
+        cases.AGENTS,
+        (INFERENCE_AGENTS, INFERENCE_OPENAI),
     ),
 )

@@ -49,6 +49,14 @@ GEMINI_USAGE = {
 GEMINI_EMBEDDING_USAGE = {"promptTokenCount": 100, "totalTokenCount": 100}
 
 
+def both(one: Units, other: Units) -> Units:
+    """What two calls are worth."""
+    return {
+        name: {side: one.get(name, {}).get(side, 0) + other.get(name, {}).get(side, 0) for side in ("input", "output")}
+        for name in [*one, *(name for name in other if name not in one)]
+    }
+
+
 def units(**pairs: tuple[int, int]) -> Units:
     """Units as a packet has them, of (input, output) each."""
     return {name: {"input": pair[0], "output": pair[1]} for name, pair in pairs.items()}
@@ -77,12 +85,14 @@ CHAT_TOOL = Reply(
         ],
     )
 )
+CHAT_SECOND = Reply(openai_shapes.completion(id="chatcmpl-2", model=GPT, usage=CHAT_USAGE))
 CHAT_STREAM = Reply(events=[{**event, "model": GPT} for event in openai_shapes.chat_events(usage=CHAT_USAGE)])
 CHAT_STREAM_WITHOUT = Reply(events=[{**event, "model": GPT} for event in openai_shapes.chat_events(usage=None)])
 OPENAI_REFUSED = Reply(
     {"error": {"message": "no such thing", "type": "invalid_request_error", "code": "bad_value", "param": "messages"}}, status=400
 )
 RESPONSE = Reply(response_shapes.response(usage=RESPONSE_USAGE))
+RESPONSE_SECOND = Reply(response_shapes.response(id="resp_2", usage=RESPONSE_USAGE))
 RESPONSE_INCOMPLETE = Reply(
     response_shapes.response(usage=RESPONSE_USAGE, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
 )

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ STEERING = (
 TIMED = re.compile(r"time_to|duration|latency|\.time$|_time$")
 DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 SERVER = re.compile(r"BaseHTTP/\S+ Python/[0-9.]+")
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -59,7 +61,6 @@ def environment(package: Package, case: Case) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "OPENAI_AGENTS_DISABLE_TRACING": "0",
         **package.env,
         **case.env,
     }
@@ -83,6 +84,7 @@ class Readable:
     def text(self, value: str) -> str:
         """A text without port, times, random ids, and what the server says it is."""
         value = re.sub(rf"(127\.0\.0\.1|localhost):{self._port}\b", rf"\1:{PORT}", value)
+        value = ADDRESS.sub(" at 0x0", value)
         value = SERVER.sub("provider", DATE.sub("Thu, 01 Jan 1970 00:00:00 GMT", value))
         return UUID.sub(lambda found: self._uuids.setdefault(found[0], f"<uuid {len(self._uuids) + 1}>"), value)
 
@@ -164,7 +166,8 @@ def record(package: Package, case: Case) -> dict[str, Any]:
     client = case.client(server.url)
     for instrument in package.after:
         instrument(provider)
-    case.call(client)
+    with provider.get_tracer("application").start_as_current_span("ask") if case.within else nullcontext():
+        case.call(client)
     del client
     gc.collect()
     provider.force_flush()
