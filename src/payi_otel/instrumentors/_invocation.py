@@ -22,6 +22,7 @@ from payi_otel import semconv
 from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.context.scope import Scope
 from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.instrumentors._usage_attributes import usage_attributes
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
 
@@ -259,7 +260,7 @@ class Invocation:
             return
         if answer.unbilled:
             registry.claim(span.get_span_context().span_id)
-        span.set_attributes(_end_attributes(reason, answer, payload))
+        span.set_attributes(_end_attributes(reason, answer, payload, self.request))
         if error is not None or answer.failure is not None:
             span.set_attribute(semconv.ERROR_TYPE, _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0])
             # No description: a provider's error text may quote the prompt, and this span did not ask for content.
@@ -285,7 +286,7 @@ def record(tracer: Tracer, operation: str, provider: str, payload: Payload, pare
         semconv.REQUEST_MODEL: payload.model,
         semconv.RESPONSE_MODEL: payload.response_model,
         semconv.RESPONSE_ID: payload.response_id,
-        **(usage.to_attributes() if usage is not None else {}),
+        **(usage_attributes(usage) if usage is not None else {}),
     }
     span = tracer.start_span(
         f"{operation} {payload.model}" if payload.model else operation,
@@ -316,23 +317,22 @@ def _start_attributes(operation: str, request: Request) -> dict[str, Any]:
         attributes[semconv.REQUEST_MODEL] = request.model
     if client.host:
         attributes[semconv.SERVER_ADDRESS] = client.host
-        if client.port:
-            attributes[semconv.SERVER_PORT] = client.port
+        attributes[semconv.SERVER_PORT] = client.port or (80 if (client.uri or "").startswith("http:") else 443)
     if request.stream:
         attributes[semconv.REQUEST_STREAM] = True
     return attributes
 
 
-def _end_attributes(reason: EndReason, answer: Answer, payload: Payload) -> dict[str, Any]:
+def _end_attributes(reason: EndReason, answer: Answer, payload: Payload, request: Request) -> dict[str, Any]:
     attributes: dict[str, Any] = dict(answer.attributes)
-    if answer.response_id:
+    if answer.response_id and semconv.RESPONSE_ID not in request.attributes:
         attributes[semconv.RESPONSE_ID] = answer.response_id
     if answer.model:
         attributes[semconv.RESPONSE_MODEL] = answer.model
     if answer.finish_reasons:
         attributes[semconv.RESPONSE_FINISH_REASONS] = tuple(answer.finish_reasons)
     if answer.usage is not None and not answer.unbilled:
-        attributes.update(answer.usage.to_attributes())
+        attributes.update(usage_attributes(answer.usage))
     if payload.first_token_ms is not None:
         attributes[semconv.RESPONSE_TIME_TO_FIRST_CHUNK] = payload.first_token_ms / 1000
     if reason != "completed":

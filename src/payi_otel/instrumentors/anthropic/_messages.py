@@ -11,9 +11,11 @@ from payi_otel._guard import log_fault
 from payi_otel.instrumentors._claude import ClaudeContent, MessageStreamReader, read_message
 from payi_otel.instrumentors._frames import CONTENT_TYPE, FrameSieve, read_frames
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors._parameters import output_type, read_parameters, with_extra_body
 from payi_otel.instrumentors._raw import Sieve, SseSieve, read_events
 from payi_otel.instrumentors._stainless import StainlessOperation, raw_form
 from payi_otel.instrumentors._stream import StreamReader, Tap
+from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors._wrapper import Binding, Prepared, call_async, call_sync, prepare
 from payi_otel.instrumentors.anthropic._client import read_client
 from payi_otel.payload import ContentReader
@@ -21,7 +23,9 @@ from payi_otel.payload import ContentReader
 _PARAMETERS = {
     "temperature": semconv.REQUEST_TEMPERATURE,
     "top_p": semconv.REQUEST_TOP_P,
+    "top_k": semconv.REQUEST_TOP_K,
     "max_tokens": semconv.REQUEST_MAX_TOKENS,
+    "stop_sequences": semconv.REQUEST_STOP_SEQUENCES,
 }
 
 
@@ -33,13 +37,12 @@ class Messages(StainlessOperation):
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Reads model, parameters and form of the call off its keyword arguments."""
         model, streamed = kwargs.get("model"), kwargs.get("stream") is True
-        attributes = {attribute: value for name, attribute in _PARAMETERS.items() if isinstance(value := kwargs.get(name), int | float)}
         return Request(
             client=read_client(instance),
             model=model if isinstance(model, str) and model else None,
             args=args,
             kwargs=kwargs,
-            attributes=attributes,
+            attributes=_parameters(with_extra_body(kwargs)),
             stream=streamed,
             raw=raw_form(kwargs.get("extra_headers"), streamed=streamed),
         )
@@ -60,6 +63,16 @@ class Messages(StainlessOperation):
         """The worker's view: the bytes that went and came."""
         body = result if isinstance(result, bytes) else invocation.exchange.response_body()
         return ClaudeContent(invocation.exchange.request_body(), [body if body is not None else result], streamed=False)
+
+
+def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
+    config = asked.get("output_config")
+    return {
+        **read_parameters(asked, _PARAMETERS),
+        **read_parameters(config, {"effort": semconv.REQUEST_REASONING_LEVEL}),
+        **output_type(asked.get("output_format")),
+        **output_type(get(config, "format")),
+    }
 
 
 class StreamHelper(Messages):

@@ -13,9 +13,11 @@ from payi_otel.instrumentors._content import to_json as parsed
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._stream import Tap
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.bedrock._content import BedrockContent
+from payi_otel.instrumentors.bedrock._parameters import body_parameters, converse_parameters
 from payi_otel.instrumentors.bedrock._stream import FrameReader, tap_event_stream
 from payi_otel.instrumentors.bedrock._usage import (
     body_counts,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from payi_otel.instrumentors._wrapper import Binding
 
 _METADATA = "ResponseMetadata"
+_GUARDRAIL = {"id": semconv.AWS_BEDROCK_GUARDRAIL_ID}
 _INTERVENED = "Bedrock Guardrails intervened"
 
 
@@ -73,7 +76,7 @@ class BedrockOperation(Operation):
             model=model if isinstance(model, str) and model else None,
             args=args,
             kwargs=kwargs,
-            attributes=self.parameters(params),
+            attributes={**self.parameters(params), **read_parameters({"id": self.guardrail(params)[0]}, _GUARDRAIL)},
             stream=self.stream,
         )
         if isinstance(model, str) and "embed" in model:
@@ -186,14 +189,8 @@ class Converse(BedrockOperation):
     """`Converse`."""
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Of `inferenceConfig`."""
-        config = params.get("inferenceConfig")
-        names = {
-            "maxTokens": semconv.REQUEST_MAX_TOKENS,
-            "temperature": semconv.REQUEST_TEMPERATURE,
-            "topP": semconv.REQUEST_TOP_P,
-        }
-        return {attribute: value for name, attribute in names.items() if isinstance(value := get(config, name), int | float)}
+        """Of `inferenceConfig`, and of what the model takes beside it."""
+        return converse_parameters(params)
 
     def guardrail(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
         """Of `guardrailConfig`."""
@@ -249,6 +246,10 @@ class _ConverseReader(FrameReader):
 class InvokeModel(BedrockOperation):
     """`InvokeModel`: the body is the model family's own."""
 
+    def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the body."""
+        return body_parameters(params.get("body"))
+
     def guardrail(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
         """Of the parameters themselves."""
         return params.get("guardrailIdentifier"), params.get("guardrailVersion")
@@ -293,6 +294,10 @@ class ApplyGuardrail(InvokeModel):
     """`ApplyGuardrail`, which asks no model: the guardrail is what is priced."""
 
     name = "apply_guardrail"
+
+    def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """It has none."""
+        return {}
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """The guardrail stands where a model would."""

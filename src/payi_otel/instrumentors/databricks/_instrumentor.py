@@ -14,6 +14,7 @@ from payi_otel.instrumentors._content import CallContent, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.units import TEXT, Units, UnitSource, Usage
 from payi_otel.payload import ContentReader, FunctionCall
@@ -25,6 +26,7 @@ _PARAMETERS = {
     "temperature": semconv.REQUEST_TEMPERATURE,
     "max_tokens": semconv.REQUEST_MAX_TOKENS,
     "n": semconv.REQUEST_CHOICE_COUNT,
+    "stop": semconv.REQUEST_STOP_SEQUENCES,
 }
 _NO_TEXT = frozenset({"role", "type", "id", "object"})
 """Keys whose values are no tokens of text."""
@@ -65,7 +67,7 @@ class Query(Operation):
             model=name if isinstance(name, str) and name else None,
             args=args,
             kwargs=kwargs,
-            attributes={attribute: value for key, attribute in _PARAMETERS.items() if isinstance(value := kwargs.get(key), int | float)},
+            attributes=read_parameters(kwargs, _PARAMETERS),
             stream=False,
         )
         if kwargs.get("input") is not None:

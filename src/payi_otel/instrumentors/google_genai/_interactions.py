@@ -12,13 +12,16 @@ from typing import Any
 
 import orjson
 
+from payi_otel import semconv
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
+from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_response
 from payi_otel.instrumentors._stainless import to_value
 from payi_otel.instrumentors._stream import Tap
@@ -96,6 +99,7 @@ class Interactions(Operation):
             model=model if isinstance(model, str) and model else None,
             args=args,
             kwargs=kwargs,
+            attributes=_parameters(body),
             stream=get(body, "stream") is True,
             on_answer=_asked_in_background if get(body, "background") is True else answered_by,
         )
@@ -142,6 +146,15 @@ class Interactions(Operation):
             invocation.payload.error_body = body.decode("utf-8", "replace")
             return Answer(), None, status
         return self.read_answer(to_value(body)), body, status
+
+
+def _parameters(body: Any) -> dict[str, Any]:
+    config = get(body, "generation_config")
+    return {
+        **config_parameters(config if isinstance(config, dict) else None),
+        **config_parameters(body),
+        **read_parameters(body, {"previous_interaction_id": semconv.REQUEST_PREVIOUS_RESPONSE_ID}),
+    }
 
 
 def _asked_in_background(invocation: Invocation, answer: Answer) -> Answer:

@@ -12,21 +12,18 @@ from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
+from payi_otel.instrumentors._gemini_request import both_spellings, config_parameters
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
+from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.units import IMAGE, TEXT, Units, Usage
 from payi_otel.payload import ContentReader
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH, PayiCategories
 
-_PARAMETERS = {
-    "temperature": semconv.REQUEST_TEMPERATURE,
-    "top_p": semconv.REQUEST_TOP_P,
-    "max_output_tokens": semconv.REQUEST_MAX_TOKENS,
-    "candidate_count": semconv.REQUEST_CHOICE_COUNT,
-    "seed": semconv.REQUEST_SEED,
-}
+_EMBEDDING = both_spellings({"output_dimensionality": semconv.EMBEDDINGS_DIMENSION_COUNT})
+_IMAGES = both_spellings({"number_of_images": semconv.REQUEST_CHOICE_COUNT, "seed": semconv.REQUEST_SEED})
 
 
 def read_client(models: Any) -> ClientFacts:
@@ -80,17 +77,19 @@ class GoogleOperation(Operation):
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Model and parameters; the contents are seen when they are sent."""
-        config = kwargs.get("config")
-        attributes = {attribute: value for name, attribute in _PARAMETERS.items() if isinstance(value := get(config, name), int | float)}
         return Request(
             client=read_client(instance),
             model=model_name(kwargs.get("model")),
             args=args,
             kwargs=kwargs,
-            attributes=attributes,
+            attributes=self.parameters(kwargs.get("config")),
             stream=self.stream,
             on_answer=answered_by,
         )
+
+    def parameters(self, config: Any) -> dict[str, Any]:
+        """The request's attributes; a configuration that is a dictionary may have either spelling of a name."""
+        return config_parameters(config)
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """Notes the answer's headers, where the SDK's version tells them."""
@@ -144,6 +143,10 @@ class EmbedContent(GoogleOperation):
 
     name = "embeddings"
 
+    def parameters(self, config: Any) -> dict[str, Any]:
+        """How long the vectors are to be."""
+        return read_parameters(config, _EMBEDDING)
+
     def read_answer(self, result: Any) -> Answer:
         """Reads an `EmbedContentResponse`: its usage, or the statistics of each vector."""
         answer = read_answer(result)
@@ -159,6 +162,10 @@ class EmbedContent(GoogleOperation):
 
 class GenerateImages(GoogleOperation):
     """`_generate_images`: billed by the image. Source: https://ai.google.dev/gemini-api/docs/pricing, "Imagen"."""
+
+    def parameters(self, config: Any) -> dict[str, Any]:
+        """How many images."""
+        return {semconv.OUTPUT_TYPE: "image", **read_parameters(config, _IMAGES)}
 
     def read_answer(self, result: Any) -> Answer:
         """Counts the images that came; those held back are not billed."""

@@ -6,11 +6,13 @@ Source: the docstrings of `openai.types.audio` (3.57), and https://platform.open
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import BodySieve, SseSieve, read_events, tap_response
@@ -94,6 +96,7 @@ class Speech(OpenAIOperation):
     """`audio.speech.create`: the answer is audio, which is not recorded; only in events does it tell tokens."""
 
     name = "generate_content"
+    attributes: Mapping[str, Any] = {semconv.OUTPUT_TYPE: "speech"}
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Mostly what is billed is the text that was given."""

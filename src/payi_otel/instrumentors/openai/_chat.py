@@ -11,6 +11,7 @@ import orjson
 from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors._parameters import output_type
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
@@ -97,6 +98,10 @@ class Chat(OpenAIOperation):
             if asking is not None:
                 request.kwargs, request.kwargs_without, request.usage_injected = asking, kwargs, True
         return request
+
+    def parameters(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """With the form of the answer."""
+        return {**super().parameters(asked), **output_type(asked.get("response_format"))}
 
     def read_answer(self, result: Any) -> Answer:
         """Reads a `ChatCompletion`."""
@@ -242,14 +247,15 @@ def _read_again() -> ChatStreamReader:
 
 
 def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:
-    tier = get(result, "service_tier")
+    tier, fingerprint = get(result, "service_tier"), get(result, "system_fingerprint")
+    told = {semconv.OPENAI_RESPONSE_SERVICE_TIER: tier, semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT: fingerprint}
     return Answer(
         response_id=get(result, "id") or None,
         model=get(result, "model") or None,
         finish_reasons=reasons,
         usage=read_usage(usage),
         service_tier=tier if isinstance(tier, str) else None,
-        attributes={semconv.OPENAI_RESPONSE_SERVICE_TIER: tier} if isinstance(tier, str) else {},
+        attributes={name: value for name, value in told.items() if isinstance(value, str)},
     )
 
 

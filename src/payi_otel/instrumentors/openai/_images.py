@@ -27,6 +27,7 @@ class Images(OpenAIOperation):
     """`images.generate`, `.edit` and `.create_variation`."""
 
     name = "generate_content"
+    attributes: Mapping[str, Any] = {semconv.OUTPUT_TYPE: "image"}
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Size and quality stand in the request of the models that do not repeat them in their answer."""

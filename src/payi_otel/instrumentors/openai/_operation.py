@@ -7,6 +7,7 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel.instrumentors._invocation import Invocation, Request
+from payi_otel.instrumentors._parameters import read_parameters, with_extra_body
 from payi_otel.instrumentors._stainless import StainlessOperation, raw_form
 from payi_otel.instrumentors.openai._client import read_client
 from payi_otel.instrumentors.openai._content import OpenAIContent
@@ -23,7 +24,12 @@ _PARAMETERS = {
     "max_output_tokens": semconv.REQUEST_MAX_TOKENS,
     "seed": semconv.REQUEST_SEED,
     "n": semconv.REQUEST_CHOICE_COUNT,
+    "stop": semconv.REQUEST_STOP_SEQUENCES,
+    "reasoning_effort": semconv.REQUEST_REASONING_LEVEL,
+    "previous_response_id": semconv.REQUEST_PREVIOUS_RESPONSE_ID,
 }
+_AUTOMATIC = "auto"
+"""A service tier that is none."""
 _NOT_SENT = frozenset({"extra_headers", "extra_query", "extra_body", "timeout"})
 """Arguments that say how to send, not what."""
 _FILES = frozenset({"file", "image", "mask"})
@@ -39,20 +45,23 @@ class OpenAIOperation(StainlessOperation):
         """Reads model, parameters and form of the call off its keyword arguments."""
         model = kwargs.get("model")
         streamed = bool(kwargs.get("stream"))  # the SDKs' "not given" is false
-        attributes = dict(self.attributes)
-        for name, attribute in _PARAMETERS.items():
-            value = kwargs.get(name)
-            if isinstance(value, int | float):
-                attributes[attribute] = value
         return Request(
             client=read_client(instance),
             model=model if isinstance(model, str) and model else None,
             args=args,
             kwargs=kwargs,
-            attributes=attributes,
+            attributes={**self.attributes, **self.parameters(with_extra_body(kwargs))},
             stream=streamed,
             raw=raw_form(kwargs.get("extra_headers"), streamed=streamed),
         )
+
+    def parameters(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The request's attributes, of its keyword arguments with those of `extra_body`."""
+        attributes = read_parameters(asked, _PARAMETERS)
+        tier = asked.get("service_tier")
+        if isinstance(tier, str) and tier != _AUTOMATIC:
+            attributes[semconv.OPENAI_REQUEST_SERVICE_TIER] = tier
+        return attributes
 
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view: the bytes that went and came, or the result itself where the bytes were not kept."""

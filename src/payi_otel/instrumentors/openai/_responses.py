@@ -10,6 +10,7 @@ from typing import Any
 from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors._parameters import output_type, read_parameters
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._content import OpenAIContent
@@ -48,6 +49,17 @@ class Responses(OpenAIOperation):
         request.on_answer = background.asked if kwargs.get("background") is True else background.created
         return request
 
+    def parameters(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """With what stands in objects: the answer's form, the reasoning, the conversation and a stored prompt."""
+        return {
+            **super().parameters(asked),
+            **output_type(asked.get("text_format")),
+            **output_type(get(asked.get("text"), "format")),
+            **read_parameters(asked.get("reasoning"), {"effort": semconv.REQUEST_REASONING_LEVEL}),
+            **read_parameters(asked.get("prompt"), {"id": semconv.PROMPT_NAME, "version": semconv.PROMPT_VERSION}),
+            **_conversation(asked),
+        }
+
     def read_answer(self, result: Any) -> Answer:
         """Reads a `Response`."""
         return read_response(result)
@@ -66,7 +78,20 @@ class FetchResponse(Responses):
         """Keeps hold of the answer, which alone says whether it was made in the background."""
         request = super().read_request(instance, args, kwargs)
         request.on_answer = background.fetched
+        response_id = args[0] if args else kwargs.get("response_id")
+        if isinstance(response_id, str):
+            request.attributes[semconv.RESPONSE_ID] = response_id
+        if isinstance(cursor := kwargs.get("starting_after"), int):
+            request.attributes[semconv.REQUEST_STREAM_CURSOR] = str(cursor)
         return request
+
+    def read_answer(self, result: Any) -> Answer:
+        """Also says how far the response is."""
+        return _with_status(super().read_answer(result), result)
+
+    def new_reader(self, invocation: Invocation) -> ResponseStreamReader:
+        """A reader of the response's events."""
+        return _FetchedStreamReader()
 
 
 def read_response(response: Any) -> Answer:
@@ -87,6 +112,19 @@ def read_response(response: Any) -> Answer:
     )
 
 
+def _with_status(answer: Answer, response: Any) -> Answer:
+    """The same answer with `gen_ai.response.status`, which is for fetched responses only."""
+    status = get(response, "status")
+    return replace(answer, attributes={**answer.attributes, semconv.RESPONSE_STATUS: status}) if isinstance(status, str) else answer
+
+
+def _conversation(holder: Any) -> dict[str, str]:
+    """`gen_ai.conversation.id`, where a request or a response names one."""
+    conversation = get(holder, "conversation")
+    name = conversation if isinstance(conversation, str) else get(conversation, "id")
+    return {semconv.CONVERSATION_ID: name} if isinstance(name, str) and name else {}
+
+
 def _failure(error: Any, otherwise: str) -> tuple[str, str]:
     """A provider's error as (code, text)."""
     code = get(error, "code") or get(error, "type")
@@ -94,7 +132,7 @@ def _failure(error: Any, otherwise: str) -> tuple[str, str]:
 
 
 def _attributes(response: Any, tier: Any) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {**_conversation(response)}
     if isinstance(tier, str):
         attributes[semconv.OPENAI_RESPONSE_SERVICE_TIER] = tier
     if get(response, "background") is True:
@@ -141,10 +179,13 @@ class ResponseStreamReader(RecordingReader):
             self._last = get(event, "response") or self._last
         return False
 
-    def answer(self) -> Answer:
+    def told(self) -> Any:
         """The final response, or what the first events told of it."""
-        source = self._final if self._final is not None else self._last
-        answer = read_response(source)
+        return self._final if self._final is not None else self._last
+
+    def answer(self) -> Answer:
+        """What has come so far."""
+        answer = read_response(self.told())
         if self._error is None:
             return answer
         failure = _failure(self._error if get(self._error, "message") else get(self._error, "error"), "error")
@@ -160,3 +201,10 @@ class ResponseStreamReader(RecordingReader):
         return OpenAIContent(
             request_body(invocation), self.recorded(ResponseStreamReader), streamed=True, estimates=self.output_seen or not failed
         )
+
+
+class _FetchedStreamReader(ResponseStreamReader):
+    __slots__ = ()
+
+    def answer(self) -> Answer:
+        return _with_status(super().answer(), self.told())

@@ -8,6 +8,7 @@ from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
+from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
@@ -34,6 +35,7 @@ class VertexGenerate(Operation):
             model=model_name(getattr(instance, "_model_name", None)),
             args=args,
             kwargs=kwargs,
+            attributes=_parameters(kwargs.get("generation_config") or getattr(instance, "_generation_config", None)),
             stream=self.stream,
             on_answer=answered_by,
         )
@@ -63,6 +65,10 @@ class VertexGenerate(Operation):
             {"error": {"code": number, "message": str(getattr(error, "message", "")).rpartition(": ")[2]}}
         ).decode()
         return Answer(), None, number
+
+
+def _parameters(config: Any) -> dict[str, Any]:
+    return config_parameters(config if isinstance(config, dict) or not hasattr(config, "to_dict") else config.to_dict())
 
 
 class VertexStream(VertexGenerate):
