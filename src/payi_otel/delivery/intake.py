@@ -15,10 +15,10 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan
 
 from payi_otel.context.scope import Scope, current_scope
+from payi_otel.delivery._sightings import Call, Sightings
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, is_same_model, may_be_call, read_call
+from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, may_be_call, read_call
 from payi_otel.payload import Payload, registry
-from payi_otel.semconv import PayiCategories
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,37 +29,6 @@ _MAX_REMEMBERED: Final = 10_000
 """Calls that are remembered after their end, to know them again; and calls that wait for what stands above them."""
 _HOLD_S: Final = 5.0
 """An exporter does not see spans start. A call it was given waits so long for the spans above it, which end later."""
-_FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
-"""Frameworks make ids of their own where a provider's should stand."""
-
-
-class _Call:
-    """A call as one span tells of it."""
-
-    __slots__ = ("_category", "_models", "is_poll", "payload", "response_id", "since_s", "trace_id")
-
-    def __init__(self, payload: Payload, trace_id: int, *, is_poll: bool = False, is_sent: bool = False) -> None:
-        own = payload.response_id
-        self.response_id = None if own is None or own.startswith(_FRAMEWORK_IDS) else own
-        self.payload = None if is_sent else payload
-        """None: its packet is on its way, and the call goes up only to be known there."""
-        self.trace_id, self.is_poll = trace_id, is_poll
-        self.since_s = time.monotonic()
-        self._category, self._models = payload.category, (payload.model, payload.response_model)
-
-    def is_same_as(self, other: _Call) -> bool:
-        """Whether two spans, one inside the other, are of one call."""
-        one, two = self.response_id, other.response_id
-        if one and two and PayiCategories.aws_bedrock not in (self._category, other._category):
-            return one == two
-        return is_same_model(self._models, other._models)  # Bedrock has two ids for an answer: its own and the model's
-
-    def known(self) -> _Call:
-        """The same without its payload, to be kept after its end."""
-        copy = object.__new__(_Call)
-        copy.response_id, copy.payload, copy.trace_id, copy.is_poll = self.response_id, None, self.trace_id, self.is_poll
-        copy.since_s, copy._category, copy._models = self.since_s, self._category, self._models
-        return copy
 
 
 class Intake:
@@ -85,13 +54,17 @@ class Intake:
         """By span, the nearest call at it or above it."""
         self._outer: dict[int, int] = {}
         """By call, the nearest call above it."""
+        self._inner: dict[int, int] = {}
+        """By call, how many calls are open right below it."""
+        self._late: dict[int, tuple[Call, int | None]] = {}
+        """Calls that ended before one inside them, and what stands above them."""
         self._scopes: dict[int, Scope | None] = {}
         """By call of another instrumentation, its scope; None where it is not to be recorded."""
-        self._waiting: dict[int, list[_Call]] = {}
+        self._waiting: dict[int, list[Call]] = {}
         """By what stands above them, calls that have ended inside it."""
-        self._ended: dict[int, _Call] = {}
-        self._seen: dict[tuple[int, str], bool] = {}
-        self._unfinished: dict[str, _Call] = {}
+        self._ended: dict[int, Call] = {}
+        self._sightings = Sightings()
+        self._unfinished: dict[str, Call] = {}
         """Background responses, by their ids: a later look at one finds its usage."""
 
     # spans
@@ -112,6 +85,7 @@ class Intake:
         _keep(self._open, context.span_id, context.span_id, _MAX_OPEN)
         if above is not None:
             _keep(self._outer, context.span_id, above, _MAX_OPEN)
+            _keep(self._inner, above, self._inner.get(above, 0) + 1, _MAX_OPEN)
 
     def end(self, span: ReadableSpan) -> None:
         """Takes a span that ended."""
@@ -155,7 +129,8 @@ class Intake:
             self._release(lambda call: True)
             unfinished, self._unfinished = self._unfinished, {}
             for call in unfinished.values():
-                self._submit(call)
+                if not self._sightings.knows(call.response_id):
+                    self._submit(call)
 
     # what they mean
 
@@ -164,11 +139,14 @@ class Intake:
         assert span.context is not None
         if self._sees_starts:
             self._open.pop(span.context.span_id, None)
-            return self._outer.pop(span.context.span_id, None)
+            above = self._outer.pop(span.context.span_id, None)
+            if above is not None and self._inner.get(above, 0) > 0:
+                self._inner[above] -= 1
+            return above
         parent = span.parent
         return parent.span_id if parent is not None and not parent.is_remote else None
 
-    def _take_own(self, span: ReadableSpan, payload: Payload | None, below: list[_Call], above: int | None) -> None:
+    def _take_own(self, span: ReadableSpan, payload: Payload | None, below: list[Call], above: int | None) -> None:
         """A call of ours. Without its payload it is on its way already, or costs nothing: then nothing inside it does."""
         assert span.context is not None
         facts = payload
@@ -177,37 +155,43 @@ class Intake:
             if read is None:
                 return
             facts = read[1]
-        own = _Call(facts, span.context.trace_id, is_sent=True)
+        own = Call(facts, span.context.trace_id, OWN_SCOPES, is_sent=True)
         same = [call for call in below if call.is_same_as(own)]
         if payload is not None:
             for call in same:
                 if call.payload is not None:
                     fill_in(payload, call.payload)
             payload.ticket = self._queue.submit(payload)
-        self._remember(span.context.span_id, own)
-        if own.response_id is not None:
-            _keep(self._seen, (own.trace_id, own.response_id), True, _MAX_REMEMBERED)
+        _keep(self._ended, span.context.span_id, own, _MAX_REMEMBERED)
+        self._sightings.add(own)
         self._pass_up([*(call for call in below if call not in same), own], above)
 
-    def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[_Call], above: int | None) -> None:
+    def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[Call], above: int | None) -> None:
         assert span.context is not None
         read = read_call(span, scope) if scope is not None else None
         if read is None or not self._wants(read[1]) or not registry.is_first(span.context.span_id):
             self._pass_up(below, above)
             return
         kind, payload = read
-        call = _Call(payload, span.context.trace_id, is_poll=kind == "poll")
+        scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
+        call = Call(payload, span.context.trace_id, scope_name, is_poll=kind == "poll")
         same = [inner for inner in below if inner.is_same_as(call)]
         _merge(call, same)
-        self._remember(span.context.span_id, call.known())
-        self._pass_up(below if same else [*below, call], above)
+        _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)
+        if not same and self._inner.pop(span.context.span_id, 0):
+            self._late[span.context.span_id] = (call, above)  # what is inside it may know more, and ends in a moment
+            self._pass_up(below, above)
+        else:
+            self._pass_up(below if same else [*below, call], above)
 
     def _wants(self, payload: Payload) -> bool:
         return self._categories is None or payload.category in self._categories
 
-    def _pass_up(self, calls: Iterable[_Call], above: int | None) -> None:
+    def _pass_up(self, calls: Iterable[Call], above: int | None) -> None:
         """To what stands above, while that is open; else to the queue."""
         ended = self._ended.get(above) if above is not None else None
+        if above in self._late:
+            calls, above, ended = self._with_late(calls, above), self._late.pop(above)[1], None
         for call in calls:
             if ended is not None:
                 if not call.is_same_as(ended):
@@ -220,31 +204,34 @@ class Intake:
             for oldest in self._waiting.pop(next(iter(self._waiting))):
                 self._send(oldest)
 
-    def _send(self, call: _Call) -> None:
+    def _with_late(self, calls: Iterable[Call], above: int) -> list[Call]:
+        """The calls that ended inside one that had ended before them, and that one, unless it is one of them."""
+        outer, inner = self._late[above][0], list(calls)
+        same = [call for call in inner if call.is_same_as(outer)]
+        _merge(outer, same)
+        return inner if same else [*inner, outer]
+
+    def _send(self, call: Call) -> None:
         payload, response_id = call.payload, call.response_id
         if payload is None:
             return
         if call.is_poll:
-            found = self._unfinished.get(response_id or "")
-            if found is None or found.payload is None or payload.usage is None:
+            found = self._unfinished.pop(response_id or "", None) if payload.usage is not None else None
+            if found is None or found.payload is None:
                 return
-            del self._unfinished[response_id or ""]
-            call = _Call(finished(found.payload, payload), found.trace_id)
+            call = Call(finished(found.payload, payload), found.trace_id, found.scope_name)
         elif payload.usage is None and payload.failure is None and response_id is not None and response_id.startswith("resp_"):
             _keep(self._unfinished, response_id, call, _MAX_REMEMBERED)
             return
-        if response_id is not None:
-            if (call.trace_id, response_id) in self._seen:
-                return
-            _keep(self._seen, (call.trace_id, response_id), True, _MAX_REMEMBERED)
+        if self._sightings.has(call):
+            return
+        self._unfinished.pop(response_id or "", None)
+        self._sightings.add(call.known())
         self._submit(call)
 
-    def _submit(self, call: _Call) -> None:
+    def _submit(self, call: Call) -> None:
         if call.payload is not None:
             self._queue.submit(call.payload)
-
-    def _remember(self, span_id: int, call: _Call) -> None:
-        _keep(self._ended, span_id, call, _MAX_REMEMBERED)
 
     # waiting
 
@@ -262,7 +249,10 @@ class Intake:
             if self._waiting:
                 self._wait()
 
-    def _release(self, is_due: Callable[[_Call], bool]) -> None:
+    def _release(self, is_due: Callable[[Call], bool]) -> None:
+        late, self._late = self._late, {}
+        for call, _ in late.values():
+            self._send(call)
         waiting, self._waiting = self._waiting, {}
         for above, calls in waiting.items():
             for call in calls:
@@ -272,7 +262,7 @@ class Intake:
                     self._waiting.setdefault(above, []).append(call)
 
 
-def _merge(outer: _Call, inner: list[_Call]) -> None:
+def _merge(outer: Call, inner: list[Call]) -> None:
     """Adds what the outer span knows to the inner call it is about: the one of its id, or the only one."""
     about = [call for call in inner if call.response_id and call.response_id == outer.response_id]
     if not about and len(inner) == 1:

@@ -27,6 +27,17 @@ _PROVIDERS = (semconv.PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.syste
 _URLS = ("url.full", "gen_ai.openai.api_base", "http.url", "server.url")
 _BEDROCK_HOST = re.compile(r"bedrock[a-z-]*\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
 _BEDROCK_MODEL = re.compile(r"(?:[a-z]{2,6}\.)?(?:amazon|anthropic|meta|mistral|cohere|ai21|deepseek|openai|qwen|stability|twelvelabs)\.")
+_BEDROCK_VENDORS = {
+    "claude": "anthropic.",
+    "nova": "amazon.",
+    "titan": "amazon.",
+    "llama": "meta.",
+    "mistral": "mistral.",
+    "mixtral": "mistral.",
+    "command": "cohere.",
+    "jamba": "ai21.",
+}
+"""By how their models' names begin. OpenLLMetry leaves the vendor out, without which Bedrock has no such model."""
 _VERTEX_HOST = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
 _CLAUDE = re.compile(r"claude")
 
@@ -45,7 +56,7 @@ def _named(provider: str, host: str, model: str) -> tuple[str, str, str]:
     if host.endswith(DATABRICKS_HOST_ENDS) or "databricks" in provider:
         return databricks_category(host), "openai", ""
     if _BEDROCK_HOST.fullmatch(host) or "bedrock" in provider or provider in ("aws", "amazon"):
-        return PayiCategories.aws_bedrock, "botocore", ""
+        return PayiCategories.aws_bedrock, "botocore", _vendor(model)
     if "vertex" in provider or _VERTEX_HOST.fullmatch(host):
         return PayiCategories.google_vertex, "anthropic" if is_claude else "", "anthropic." if is_claude else "google."
     if provider.startswith(("gcp", "google", "gemini")):
@@ -61,6 +72,11 @@ def _named(provider: str, host: str, model: str) -> tuple[str, str, str]:
     if "azure" in provider or provider.startswith("az."):
         return PayiCategories.azure, "openai", ""
     return (PayiCategories.openai, "openai", "") if provider in ("openai", "") else (f"system.{provider}", "openai", "")
+
+
+def _vendor(model: str) -> str:
+    """What is missing before a Bedrock model's name."""
+    return next((vendor for name, vendor in _BEDROCK_VENDORS.items() if model.startswith(name)), "")
 
 
 def _place(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -51,6 +51,13 @@ class Dialect:
     """How the names of its scopes begin."""
     includes_cache: bool = True
     """Whether its input tokens include what came from or went to a cache."""
+    but_for: re.Pattern[str] | None = None
+    """Found in `<span name> <model>` of the spans for which the opposite holds."""
+
+    def includes(self, span_name: str, model: str | None) -> bool:
+        """Whether a span's input tokens include what came from or went to a cache."""
+        is_other = self.but_for is not None and self.but_for.search(f"{span_name} {model}") is not None
+        return self.includes_cache is not is_other
 
 
 DIALECTS = (
@@ -67,11 +74,10 @@ DIALECTS = (
     Dialect("opentelemetry.instrumentation.google_generativeai"),
     Dialect("opentelemetry.instrumentation.langchain"),
     Dialect("opentelemetry.instrumentation.openai_agents"),
+    Dialect("openinference.instrumentation.bedrock", but_for=re.compile(r"^bedrock\.invoke_model.* .*nova")),
     Dialect("openinference.instrumentation."),
 )
 """The first that fits counts."""
-_UNKNOWN = Dialect("")
-
 _OPERATIONS = frozenset({"chat", "text_completion", "completion", "generate_content", "embeddings", "embedding", "responses"})
 """Of `gen_ai.operation.name`: what a model is paid for. Agents, workflows, tools and retrievals repeat it, or cost nothing."""
 _KINDS = frozenset({"LLM", "EMBEDDING"})
@@ -112,7 +118,8 @@ _RESPONSE_ID = (semconv.RESPONSE_ID,)
 _STATUS = ("http.response.status_code", "http.status_code")
 _INVOCATION = ("llm.invocation_parameters", "embedding.invocation_parameters", "input.value")
 _MODEL_IN_JSON = re.compile(r'"model(?:Id|_id)?"\s*:\s*"([^"\\]+)"')
-_ID_IN_JSON = re.compile(r'\A\{\s*"(?:id|response_id|responseId)"\s*:\s*"([^"\\]+)"')
+_ID_IN_JSON = re.compile(r'\A\{\s*"(?:id|response_id|responseId)"\s*:\s*"([^"\\]+)"|"id"\s*:\s*"((?:chatcmpl-|resp_|msg_)[^"\\]+)"')
+"""At its beginning, or anywhere if it looks like a provider's."""
 _HEAD_CHARS = 4096
 """So much of a JSON text is looked through for a name: this runs in the application's own time."""
 
@@ -152,7 +159,8 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
     model, response_model = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
     model = model or _model_in_json(attributes)
     service = service_of(attributes, model or response_model)
-    usage = read_usage(attributes, dialect or _UNKNOWN, response_model or model)
+    includes_cache = dialect is None or dialect.includes(span.name, response_model or model)
+    usage = read_usage(attributes, response_model or model, includes_cache=includes_cache)
     if dialect is None and usage is None:
         return None
     failure = _failure(span, attributes)
@@ -164,7 +172,7 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
         category=service.category,
         module=f"{name}/{version}" if version else "",
         priced_by=service.sdk,
-        model=model or response_model,
+        model=response_model or model if service.resource_prefix == "google." else model or response_model,
         resource_prefix=service.resource_prefix,
         host=service.host,
         provider_uri=service.uri,
@@ -180,14 +188,17 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
         properties=_properties(name, version, dialect),
         content=SpanContent(attributes, is_embedding=operation in _EMBEDDINGS),
     )
-    return ("poll" if _is_poll(span, operation, model, response_id) else "call"), payload
+    return ("poll" if _is_poll(span, operation, model, payload) else "call"), payload
 
 
-def _is_poll(span: ReadableSpan, operation: str, model: str | None, response_id: str | None) -> bool:
-    """Who fetches a response names no model; OpenLLMetry and OpenInference call that what they call a call."""
+def _is_poll(span: ReadableSpan, operation: str, model: str | None, payload: Payload) -> bool:
+    """Who fetches a response names no model; OpenLLMetry and OpenInference call that what they call a call.
+
+    OpenLLMetry names none either of a response in the background, but tells no usage of it.
+    """
     if operation == "fetch_response":
         return True
-    return model is None and ((response_id or "").startswith("resp_") or span.name == "Response")
+    return model is None and payload.usage is not None and ((payload.response_id or "").startswith("resp_") or span.name == "Response")
 
 
 def _operation(attributes: Mapping[str, Any]) -> str | None:
@@ -203,14 +214,20 @@ def _operation(attributes: Mapping[str, Any]) -> str | None:
     return str(operation) if operation in _OPERATIONS or operation == "fetch_response" else None
 
 
-def read_usage(attributes: Mapping[str, Any], dialect: Dialect, model: str | None) -> Usage | None:
-    """The counts of a span, by whatever names, as disjoint units; None where it has none."""
+def read_usage(attributes: Mapping[str, Any], model: str | None, *, includes_cache: bool) -> Usage | None:
+    """The counts of a span, by whatever names, as disjoint units; None where it has none.
+
+    Args:
+        attributes: The span's.
+        model: Whose tokens; some have a price of their own for long prompts.
+        includes_cache: Whether its input tokens include what came from or went to a cache.
+    """
     given_in, given_out = _count(attributes, _INPUT), _count(attributes, _OUTPUT)
     if given_in is None and given_out is None:
         return None
     said_in, total_out = given_in or 0, given_out or 0
     read, write = _count(attributes, _CACHE_READ) or 0, _count(attributes, _CACHE_WRITE) or 0
-    total_in = said_in if dialect.includes_cache else said_in + read + write
+    total_in = said_in if includes_cache else said_in + read + write
     mismatch = None
     if read + write > total_in:
         mismatch = f"{read} tokens read from and {write} written to a cache of {total_in} in all"
@@ -320,7 +337,7 @@ def _id_in_json(attributes: Mapping[str, Any]) -> str | None:
     """The answer's id, where it stands only in the answer itself."""
     text = attributes.get("output.value")
     match = _ID_IN_JSON.search(text, 0, _HEAD_CHARS) if isinstance(text, str) else None
-    return match.group(1) if match is not None else None
+    return match.group(1) or match.group(2) if match is not None else None
 
 
 def is_same_model(ours: Iterable[str | None], theirs: Iterable[str | None]) -> bool:

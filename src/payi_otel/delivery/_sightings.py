@@ -1,0 +1,118 @@
+"""Calls as single spans tell of them, and the memory in which a second telling of one is found."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+from payi_otel.packets.dialects import is_same_model
+from payi_otel.payload import Payload
+from payi_otel.semconv import PayiCategories
+
+_MAX_BY_ID: Final = 10_000
+_MAX_RECENT: Final = 500
+"""Calls among which one without an id is looked for; it ends with the one it is, so that few stand between them."""
+_TOLERANCE_NS: Final = 5_000_000
+"""Clocks of two spans are read one after the other, and ours keeps milliseconds."""
+_FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
+"""Frameworks make ids of their own where a provider's should stand."""
+
+
+class Call:
+    """A call as one span tells of it."""
+
+    __slots__ = (
+        "category",
+        "end_ns",
+        "is_poll",
+        "models",
+        "payload",
+        "response_id",
+        "scope_name",
+        "seen_by",
+        "since_s",
+        "start_ns",
+        "totals",
+        "trace_id",
+    )
+
+    def __init__(self, payload: Payload, trace_id: int, scope_name: str, *, is_poll: bool = False, is_sent: bool = False) -> None:
+        own = payload.response_id
+        self.response_id = None if own is None or own.startswith(_FRAMEWORK_IDS) else own
+        self.payload = None if is_sent else payload
+        """None: its packet is on its way, and the call is kept only to be known again."""
+        self.trace_id, self.scope_name, self.is_poll = trace_id, scope_name, is_poll
+        self.since_s = time.monotonic()
+        self.category, self.models = payload.category, (payload.model, payload.response_model)
+        usage = payload.usage
+        self.totals = (usage.input_tokens or 0, usage.output_tokens or 0) if usage is not None else None
+        self.start_ns = payload.started_at_ns
+        self.end_ns = payload.started_at_ns + payload.latency_ms * 1_000_000
+        self.seen_by: set[str] = set()
+        """Other scopes that have told of it."""
+
+    def is_same_as(self, other: Call) -> bool:
+        """Whether two spans, one inside the other, are of one call."""
+        one, two = self.response_id, other.response_id
+        if one and two and PayiCategories.aws_bedrock not in (self.category, other.category):
+            return one == two
+        return is_same_model(self.models, other.models)  # Bedrock has two ids for an answer: its own and the model's
+
+    def known(self) -> Call:
+        """The same without its payload, to be kept after its end."""
+        copy: Call = object.__new__(Call)
+        for name in Call.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.payload = None
+        return copy
+
+
+class Sightings:
+    """Finds the call of a span that stands in no relation to the span it was billed by: frameworks begin traces of their own."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, list[Call]] = {}
+        self._recent: deque[Call] = deque(maxlen=_MAX_RECENT)
+
+    def add(self, call: Call) -> None:
+        """Remembers a call that is billed."""
+        if call.response_id is not None:
+            self._by_id.setdefault(call.response_id, []).append(call)
+            del self._by_id[call.response_id][:-20]  # a test's provider may give every answer the same id
+            if len(self._by_id) > _MAX_BY_ID:
+                del self._by_id[next(iter(self._by_id))]
+        self._recent.append(call)
+
+    def knows(self, response_id: str | None) -> bool:
+        """Whether any call with this id is billed already."""
+        return response_id in self._by_id
+
+    def has(self, call: Call) -> bool:
+        """Whether it is billed already: by its id in its trace, by its id and time, or by time, model and usage where it has no id."""
+        for other in self._by_id.get(call.response_id or "", ()):
+            if other.trace_id == call.trace_id or self._is_told_again(other, call):
+                return True
+        return any(
+            self._is_told_again(other, call)
+            for other in reversed(self._recent)
+            if (call.response_id is None or other.response_id is None) and _is_alike(other, call)
+        )
+
+    def _is_told_again(self, other: Call, call: Call) -> bool:
+        """Another scope's span over the same time; each scope tells of a call once."""
+        if other.scope_name == call.scope_name or call.scope_name in other.seen_by or not _is_within(other, call):
+            return False
+        other.seen_by.add(call.scope_name)
+        return True
+
+
+def _is_within(one: Call, other: Call) -> bool:
+    """Whether one's time lies within the other's."""
+    if one.end_ns - one.start_ns > other.end_ns - other.start_ns:
+        one, other = other, one
+    return other.start_ns - _TOLERANCE_NS <= one.start_ns and one.end_ns <= other.end_ns + _TOLERANCE_NS
+
+
+def _is_alike(one: Call, other: Call) -> bool:
+    return (one.totals is None or other.totals is None or one.totals == other.totals) and is_same_model(one.models, other.models)
