@@ -166,6 +166,52 @@ def test_the_bound_is_exact(length: int) -> None:
         assert bool(entries()) is (length + len("payi.user_id=,") <= 4096)
 
 
+def sent() -> str:
+    """The header of a request made here and now."""
+    carrier: dict[str, str] = {}
+    W3CBaggagePropagator().inject(carrier)
+    return carrier["baggage"]
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_bound_of_everyone_s_entries_is_exact(over: int, caplog: pytest.LogCaptureFixture) -> None:
+    """8192 bytes: the propagator would cut off what is too much, whosever it is."""
+    set_propagation(("user_id", "account_name"))
+    ours = "payi.user_id=ann,payi.account_name=acme"
+    rest = 8192 - len(ours) - len("a=,b=,c=,") - 6000 + over
+    with request_with(a="x" * 3000, b="x" * 3000, c="x" * rest), track_context(user_id="ann", account_name="acme"):
+        assert len(sent()) == 8192 - over * (len(",payi.account_name=acme") - 1)
+        assert ("acme" in sent()) is (over == 0)
+    assert len(caplog.records) == over
+
+
+@pytest.mark.parametrize("count", [178, 179, 180])
+def test_the_bound_of_everyone_s_number_of_entries_is_exact(count: int) -> None:
+    """180; one that is too long is sent by nobody and takes no place."""
+    set_propagation(("user_id", "account_name"))
+    others = {f"o{number}": "x" for number in range(count)}
+    with request_with(long="x" * 5000, **others), track_context(user_id="ann", account_name="acme"):
+        assert len(sent().split(",")) == 180
+        assert sent().count("payi.") == 180 - count
+
+
+def test_a_use_case_crosses_with_its_name_or_not_at_all() -> None:
+    """Its run alone would become one of whatever use case the next service has."""
+    set_propagation()
+    with request_with(a="x" * 4000, b="x" * 4000, c="x" * 120), track_context(use_case_name="n" * 64, use_case_id="i", account_name="acme"):
+        assert {name for name in entries() if name.startswith("payi.")} == {"payi.account_name"}
+
+
+def test_the_request_s_own_baggage_is_back_after_a_scope_that_had_no_room() -> None:
+    """Whole, and without a word."""
+    set_propagation()
+    with request_with(a="x" * 4000, b="x" * 4000, payi_use_case_id="i", payi_use_case_name="theirs"):
+        before = entries()
+        with track_context(use_case_name="search", account_name="a" * 200):
+            assert "payi.account_name" not in entries()
+        assert entries() == before
+
+
 INBOUND = {"payi_use_case_name": "caller", "payi_use_case_id": "c-1", "payi_use_case_version": "7", "payi_account_name": "acme"}
 RECEIVED = {"use_case_name": "caller", "use_case_id": "c-1", "use_case_version": 7, "account_name": "acme"}
 
@@ -232,6 +278,32 @@ def test_baggage_that_cannot_be_read_is_ignored(received: Any, expected: Any, ca
             assert current_scope() == Scope(**{**values, **expected})
     assert len(caplog.records) == ("secret" in str(received))
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("use_case_version", "-1"),
+        ("use_case_version", "2147483648"),
+        ("use_case_version", "9" * 4000),
+        ("account_name", "acme\r\nX-Forged: 1"),
+        ("user_id", "a\x00b"),
+        ("use_case_step", "x" * 4097),
+        ("request_properties", "[" * 4000),
+        ("use_case_properties", "[1]"),
+        ("log_prompt_and_response", "perhaps"),
+        ("proxy", "1"),
+    ],
+)
+def test_what_pay_i_would_refuse_or_nobody_of_ours_wrote_is_ignored(name: str, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A trusted caller may be wrong, too; the field is named and nothing else is lost."""
+    set_propagation(tuple(get_all_fields()), trust_inbound=True)
+    set_defaults(from_defaults(account_name="own"))
+    with request_with(**{f"payi_{name}": text}):
+        assert get_context() == {"account_name": "own"}
+        with track_context(limit_ids=["a"]):
+            assert get_context() == {"account_name": "own", "limit_ids": ["a"]}
+    assert [record.getMessage() for record in caplog.records] == [f"the baggage's {name} cannot be read and is ignored"]
 
 
 def get_all_fields() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,7 @@ from opentelemetry.context import Context
 
 from payi_otel._settings import Settings
 from payi_otel.context import _notice
-from payi_otel.context._fields import ScopeFields, is_use_case_name
+from payi_otel.context._fields import SWITCH_FIELDS, ScopeFields, is_use_case_name
 from payi_otel.context._text import from_text, to_text
 from payi_otel.errors import ConfigurationError
 
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
 
 PREFIX: Final = "payi."
+_USE_CASE, _USE_CASE_NAME = PREFIX + "use_case_", PREFIX + "use_case_name"
 DEFAULT_FIELDS: Final = Settings().propagate
 
 _MAX_BYTES = 4096
-"""For all our entries together, as they stand in the header; W3C allows 8192 for everyone's."""
+"""For all our entries together, as they stand in the header, a comma counted with each."""
+_MAX_ENTRY_BYTES, _MAX_ALL_BYTES, _MAX_ALL_ENTRIES = 4096, 8192, 180
+"""What OpenTelemetry's propagator sends of everyone's: it leaves an entry out that is longer, and all from the first that is too much."""
+_MAX_VERSION = 2_147_483_647
+"""An int32: Pay-i refuses a packet with any other version, and its cost would be lost."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,41 @@ def without_payi_baggage(context: Context) -> Context:
 
 
 def with_entries(context: Context, entries: Mapping[str, object]) -> Context:
-    """The context with these as our only entries."""
+    """The context with these as our only entries, as far as they fit beside those of others, which stay."""
     context = without_payi_baggage(context)
-    for name, value in entries.items():
+    for name, value in _fitting(entries, baggage.get_all(context)).items():
         context = baggage.set_baggage(name, value, context)
     return context
+
+
+def _fitting(entries: Mapping[str, object], others: Mapping[str, object]) -> Mapping[str, object]:
+    """Those for which W3C leaves room. Where a use case's name finds none, what follows of it is left out: it would join another's."""
+    if not entries or not others:
+        return entries
+    sizes = [size for name, value in others.items() if (size := _size(str(name), str(value))) <= _MAX_ENTRY_BYTES + len(",")]
+    free, places = _MAX_ALL_BYTES + len(",") - sum(sizes), _MAX_ALL_ENTRIES - len(sizes)
+    kept: dict[str, object] = {}
+    is_nameless = False
+    for name, value in entries.items():
+        size = _size(name, str(value))
+        if size > free or places <= len(kept) or (is_nameless and name.startswith(_USE_CASE)):
+            is_nameless = is_nameless or name == _USE_CASE_NAME
+            _warn_left_out(name.removeprefix(PREFIX))
+            continue
+        free -= size
+        kept[name] = value
+    return kept
+
+
+def _size(name: str, text: str) -> int:
+    """Bytes of an entry in the header, with its comma; of one that is too long in any case, without encoding it."""
+    if len(text) > _MAX_ENTRY_BYTES:
+        return len(name) + len(text) + len("=,")
+    return len(quote_plus(name, errors="replace")) + len(quote_plus(text, errors="replace")) + len("=,")
+
+
+def _warn_left_out(field: str) -> None:
+    _notice.warn("%s does not fit into the baggage; the services called from here do not learn it", field)
 
 
 def payi_entries(context: Context) -> dict[str, object]:
@@ -84,7 +121,7 @@ def payi_entries(context: Context) -> dict[str, object]:
 
 
 def to_entries(scope: Scope) -> dict[str, object]:
-    """The chosen fields that the scope sets, as far as they fit; use_case_name is the first and always fits."""
+    """The chosen fields that the scope sets, as far as they fit among ours; use_case_name is the first and always does."""
     entries: dict[str, object] = {}
     free = _MAX_BYTES
     for name in _policy.fields:
@@ -93,9 +130,9 @@ def to_entries(scope: Scope) -> dict[str, object]:
             continue
         # a lone surrogate would raise in the propagator, in the middle of a request of the application
         text = to_text(value).encode("utf-8", "replace").decode()
-        size = len(PREFIX) + len(name) + len(quote_plus(text)) + len("=,")
+        size = _size(PREFIX + name, text)
         if size > free:
-            _notice.warn("%s does not fit into the baggage; the services called from here do not learn it", name)
+            _warn_left_out(name)
             continue
         free -= size
         entries[PREFIX + name] = text
@@ -108,13 +145,30 @@ def inbound(context: Context) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {}
     for name in _policy.fields:
-        text = baggage.get_baggage(PREFIX + name, context)
-        if text:
+        value = baggage.get_baggage(PREFIX + name, context)
+        if value is not None and value != "":
             try:
-                values[name] = from_text(name, str(text))
-            except ValueError:
+                values[name] = _read(name, str(value))
+            except (ValueError, RecursionError):  # JSON may be nested deeper than Python reads
                 _notice.warn("the baggage's %s cannot be read and is ignored", name)
     return _with_known_use_case(values)
+
+
+def _read(name: str, text: str) -> Any:
+    """A field's value, whoever wrote it.
+
+    Raises:
+        ValueError: no service of ours would have written that, or Pay-i would refuse it.
+        RecursionError: likewise.
+    """
+    if len(text) > _MAX_BYTES or _CONTROL.search(text):
+        raise ValueError("too long, or not text")
+    if name in SWITCH_FIELDS and text.lower() not in ("true", "false"):
+        raise ValueError("neither true nor false")
+    value = from_text(name, text)
+    if name == "use_case_version" and not 0 <= value <= _MAX_VERSION:
+        raise ValueError("not a version")
+    return value
 
 
 def _with_known_use_case(values: dict[str, Any]) -> dict[str, Any]:
