@@ -26,6 +26,8 @@ class Package:
     after: tuple[Instrument, ...] = ()
     """Switched on after the client is made."""
     env: Mapping[str, str] = field(default_factory=dict)
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """What the versions of some of its distributions begin with."""
 
     def case(self, name: str) -> Case:
         """The case of this name."""
@@ -93,7 +95,9 @@ GENAI_AGENTS = instrumentor("opentelemetry.instrumentation.genai.openai_agents:O
 LOOP_AGENTS = instrumentor("opentelemetry.instrumentation.openai_agents:OpenAIAgentsInstrumentor")
 INFERENCE_AGENTS = instrumentor("openinference.instrumentation.openai_agents:OpenAIAgentsInstrumentor")
 
-OPENAI_TOLD = ("chat", "chat-stream", "chat-tool", "response", "embeddings")
+OPENAI_V2 = instrumentor("opentelemetry.instrumentation.openai_v2:OpenAIInstrumentor")
+
+OPENAI_TOLD = ("chat", "chat-stream", "chat-tool", "response", "response-background", "embeddings")
 CLAUDE_TOLD = ("messages", "messages-stream", "messages-tool")
 BEDROCK_TOLD = ("converse", "converse-stream", "converse-tool", "invoke-claude")
 GOOGLE_TOLD = ("generate", "generate-stream", "generate-tool")
@@ -104,6 +108,16 @@ NESTED_OPENAI = some(
 )
 NESTED_CLAUDE = some(cases.ANTHROPIC, "messages", "messages-stream", "messages-stream-helper", "messages-refused", "bedrock-messages")
 NESTED_BEDROCK = some(cases.BEDROCK, "converse", "converse-stream", "converse-refused", "invoke-claude", "invoke-claude-stream")
+OLD_OPENAI = (
+    *some(cases.OPENAI, "chat", "chat-stream", "chat-stream-without-usage", "chat-tool", "chat-refused", "azure-chat", "embeddings"),
+    *some(cases.OPENAI, "response", "response-background", "response-kept"),
+)
+OLD_CLAUDE = some(cases.ANTHROPIC, "messages", "messages-tool", "messages-stream", "messages-refused", "bedrock-messages")
+OLD_BEDROCK = some(
+    cases.BEDROCK,
+    *("converse", "converse-claude", "converse-stream", "converse-refused"),
+    *("invoke-claude", "invoke-claude-stream", "invoke-nova", "invoke-titan", "invoke-llama"),
+)
 
 PACKAGES = (
     Package(
@@ -316,5 +330,47 @@ PACKAGES = (
         ),
         cases.AGENTS,
         (INFERENCE_AGENTS, INFERENCE_OPENAI),
+    ),
+    Package(
+        "openai-v2",
+        (f"{OTEL}-openai-v2", "openai"),
+        (*OLD_OPENAI, *saying(cases.OPENAI, "content", OLD_CONTENT, "chat", "chat-tool")),
+        (OPENAI_V2,),
+    ),
+    Package(
+        "traceloop-openai-0.40",
+        (f"{OTEL}-openai", *LOOP_DISTS, "openai"),
+        OLD_OPENAI,
+        (LOOP_OPENAI,),
+        releases={f"{OTEL}-openai": "0.40."},
+    ),
+    Package(
+        "traceloop-anthropic-0.40",
+        (f"{OTEL}-anthropic", *LOOP_DISTS, "anthropic"),
+        OLD_CLAUDE,
+        (LOOP_ANTHROPIC,),
+        env=NATIVE_OFF,
+        releases={f"{OTEL}-anthropic": "0.40."},
+    ),
+    Package(
+        "traceloop-bedrock-0.40",
+        (f"{OTEL}-bedrock", *LOOP_DISTS, "boto3", "botocore"),
+        OLD_BEDROCK,
+        (LOOP_BEDROCK,),
+        releases={f"{OTEL}-bedrock": "0.40."},
+    ),
+    Package(
+        "openinference-openai-0.1.30",
+        ("openinference-instrumentation-openai", *INFERENCE_DISTS, "openai"),
+        OLD_OPENAI,
+        (INFERENCE_OPENAI,),
+        releases={"openinference-instrumentation-openai": "0.1.30"},
+    ),
+    Package(
+        "botocore-0.57",
+        (f"{OTEL}-botocore", "boto3", "botocore"),
+        OLD_BEDROCK,
+        (BOTOCORE,),
+        releases={f"{OTEL}-botocore": "0.57"},
     ),
 )

@@ -1,7 +1,7 @@
 """Records what foreign instrumentations emit: `python tests/foreign/record.py [package ...]` rewrites their golden files.
 
 Each case runs in a process of its own, with the real package and the real SDK against a provider on loopback; packages whose
-distributions this interpreter does not have are left as they are.
+distributions this interpreter does not have are left as they are. `golden/README.md` says which versions stand beside each other.
 """
 
 from __future__ import annotations
@@ -67,11 +67,12 @@ def environment(package: Package, case: Case) -> dict[str, str]:
 
 
 def installed(package: Package) -> dict[str, str] | None:
-    """The versions of its distributions, or None where one is missing."""
+    """The versions of its distributions, or None where one is missing or of another release."""
     try:
-        return {name: importlib.metadata.version(name) for name in sorted({*package.dists, "opentelemetry-sdk"})}
+        versions = {name: importlib.metadata.version(name) for name in sorted({*package.dists, "opentelemetry-sdk"})}
     except importlib.metadata.PackageNotFoundError:
         return None
+    return versions if all(versions[name].startswith(start) for name, start in package.releases.items()) else None
 
 
 class Readable:
