@@ -755,7 +755,7 @@ def test_the_arguments_of_payi_instrument_have_variables() -> None:
 
 
 def test_a_flag_of_the_launcher_is_read_before_its_variable() -> None:
-    """`opentelemetry-instrument --payi_otel_user_id grace` sets the variable with `OTEL_` before its name."""
+    """`opentelemetry-instrument --payi_user_id grace` sets the variable with `OTEL_` before its name."""
     environ = {"PAYI_OTEL_USER_ID": "ada", "PAYI_OTEL_ACCOUNT_NAME": "acme", "OTEL_PAYI_OTEL_USER_ID": "grace"}
     settings = load(environ=environ)
     assert (settings.user_id, settings.account_name) == ("grace", "acme")

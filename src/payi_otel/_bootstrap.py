@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from payi_otel._guard import guard
 from payi_otel._runtime import Runtime
 from payi_otel.clients import API_KEY_VARIABLE, to_target
 from payi_otel.config import (
+    PROGRAM_VARIABLE,
     PayiInstrumentConfig,
     Settings,
     default_use_case_name,
@@ -145,7 +147,8 @@ def _from_environment() -> Runtime | None:
         logs = settings.log_prompt_and_response
         queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=logs)
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
-    defaults.apply(settings, program_name(), log_prompt_and_response=logs)
+    program = os.environ[PROGRAM_VARIABLE] = program_name()
+    defaults.apply(settings, program, log_prompt_and_response=logs)
     metrics.observe(stats)
     _say_what_has_no_effect(settings)
     return runtime

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 FLAG_PREFIX: Final = "OTEL_"
-"""`opentelemetry-instrument --payi_api_key ...` sets `OTEL_PAYI_API_KEY`: it knows only variables that begin so."""
+"""`opentelemetry-instrument --payi_api_key ...` sets `OTEL_PAYI_API_KEY`: it has flags only for variables that begin so."""
 
 
 def variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:

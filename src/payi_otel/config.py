@@ -50,6 +50,10 @@ logger = logging.getLogger("payi.instrument.config")
 FILE_VARIABLE: Final = "PAYI_OTEL_CONFIG"
 _WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 """Python's own options that take the next argument."""
+_SPAWNED: Final = "--multiprocessing-fork"
+"""Stands in the command line of a child that `multiprocessing` spawned, in which its program's name does not stand."""
+PROGRAM_VARIABLE: Final = "_PAYI_OTEL_PROGRAM"
+"""Tells those children what they are part of."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._-]")
 
 
@@ -287,7 +291,10 @@ def program_name(arguments: Sequence[str] | None = None) -> str:
         arguments: The whole command line, Python first; the process's own by default. `sys.argv` is not there yet when a launcher
             asks, before any of the application runs.
     """
-    given = iter((sys.orig_argv if arguments is None else arguments)[1:])
+    line = sys.orig_argv if arguments is None else arguments
+    if _SPAWNED in line:
+        return default_use_case_name(os.environ.get(PROGRAM_VARIABLE, "-c"))
+    given = iter(line[1:])
     for argument in given:
         if argument == "-m":
             return default_use_case_name(next(given, ""))

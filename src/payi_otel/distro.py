@@ -37,6 +37,10 @@ class PayiDistro(BaseDistro):  # type: ignore[misc]  # opentelemetry-instrumenta
 class PayiConfigurator(_OTelSDKConfigurator):
     """OpenTelemetry's own SDK set-up by environment or `OTEL_CONFIG_FILE`; what is Pay-i's joins it in `attach`."""
 
+    def _configure(self, **kwargs: Any) -> None:
+        given = {} if os.environ.get("OTEL_CONFIG_FILE") else kwargs  # it warns of what it cannot use
+        super()._configure(**given)  # type: ignore[no-untyped-call]  # OpenTelemetry's own
+
 
 def attach() -> None:
     """The hook before and after the launcher's instrumentors: joins whatever tracer provider there is. Never raises."""

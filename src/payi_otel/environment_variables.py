@@ -1,7 +1,7 @@
-"""Variables that `opentelemetry-instrument` takes as flags: `--payi_otel_user_id ada` for `PAYI_OTEL_USER_ID=ada`, and so on.
+"""Variables that `opentelemetry-instrument` takes as flags: `--payi_user_id ada` for `PAYI_OTEL_USER_ID=ada`, and so on.
 
-The launcher makes a flag of every name here that begins with `OTEL_`, and sets a variable of that name, which counts before the plain
-one. A key is better kept out of the command line, which every user of the machine can read.
+The launcher makes a flag of every name here that begins with `OTEL_`, leaving out every `OTEL_` in it, and sets a variable of that name,
+which counts before the plain one. A key is better kept out of the command line, which every user of the machine can read.
 """
 
 from __future__ import annotations

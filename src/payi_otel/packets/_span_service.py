@@ -42,9 +42,13 @@ _VERTEX_HOST = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googlea
 _CLAUDE = re.compile(r"claude")
 
 
-def service_of(attributes: Mapping[str, Any], model: str | None) -> Service:
+def service_of(scope_name: str, attributes: Mapping[str, Any], model: str | None) -> Service:
     """The service of a call. A provider's name says least: the instrumentations of an SDK use it for whatever host that SDK calls."""
-    provider = next((value.lower() for name in _PROVIDERS if isinstance(value := attributes.get(name), str)), "")
+    provider = (
+        "aws.bedrock"
+        if "bedrock" in scope_name
+        else next((value.lower() for name in _PROVIDERS if isinstance(value := attributes.get(name), str)), "")
+    )
     host, uri = _place(attributes)
     bare = (host or "").rpartition("]")[2].partition(":")[0] or (host or "")
     category, sdk, prefix = _named(provider, bare, model or "")

@@ -120,6 +120,7 @@ _INVOCATION = ("llm.invocation_parameters", "embedding.invocation_parameters", "
 _MODEL_IN_JSON = re.compile(r'"model(?:Id|_id)?"\s*:\s*"([^"\\]+)"')
 _ID_IN_JSON = re.compile(r'\A\{\s*"(?:id|response_id|responseId)"\s*:\s*"([^"\\]+)"|"id"\s*:\s*"((?:chatcmpl-|resp_|msg_)[^"\\]+)"')
 """At its beginning, or anywhere if it looks like a provider's."""
+_HTTP_STATUS = re.compile(r"[1-5]\d\d")
 _HEAD_CHARS = 4096
 """So much of a JSON text is looked through for a name: this runs in the application's own time."""
 
@@ -158,13 +159,13 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
     dialect = dialect_of(name)
     model, response_model = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
     model = model or _model_in_json(attributes)
-    service = service_of(attributes, model or response_model)
+    service = service_of(name, attributes, model or response_model)
     includes_cache = dialect is None or dialect.includes(span.name, response_model or model)
     usage = read_usage(attributes, response_model or model, includes_cache=includes_cache)
     if dialect is None and usage is None:
         return None
     failure = _failure(span, attributes)
-    status = _count(attributes, _STATUS) or None
+    status = _status(attributes)
     response_id = _text(attributes, _RESPONSE_ID) or _id_in_json(attributes)
     start, end = span.start_time or 0, span.end_time or span.start_time or 0
     payload = Payload(
@@ -188,17 +189,20 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
         properties=_properties(name, version, dialect),
         content=SpanContent(attributes, is_embedding=operation in _EMBEDDINGS),
     )
-    return ("poll" if _is_poll(span, operation, model, payload) else "call"), payload
+    is_poll = operation == "fetch_response" or _is_other_look(name, model, attributes, payload)
+    return ("poll" if is_poll else "call"), payload
 
 
-def _is_poll(span: ReadableSpan, operation: str, model: str | None, payload: Payload) -> bool:
-    """Who fetches a response names no model; OpenLLMetry and OpenInference call that what they call a call.
+def _is_other_look(scope_name: str, model: str | None, attributes: Mapping[str, Any], payload: Payload) -> bool:
+    """OpenLLMetry and OpenInference call it a call when a response is fetched; who fetches names no model.
 
     OpenLLMetry names none either of a response in the background, but tells no usage of it.
     """
-    if operation == "fetch_response":
-        return True
-    return model is None and payload.usage is not None and ((payload.response_id or "").startswith("resp_") or span.name == "Response")
+    if scope_name.startswith("openinference."):
+        return attributes.get(_INVOCATION[0]) == "{}"
+    if not scope_name.startswith("opentelemetry.instrumentation.openai.v"):
+        return False
+    return model is None and payload.usage is not None and (payload.response_id or "").startswith("resp_")
 
 
 def _operation(attributes: Mapping[str, Any]) -> str | None:
@@ -303,6 +307,12 @@ def _failure(span: ReadableSpan, attributes: Mapping[str, Any]) -> tuple[str, st
     described = next((event.attributes for event in span.events if event.name == "exception" and event.attributes), {})
     kind = kind or described.get("exception.type") or "_OTHER"
     return str(kind), str(span.status.description or described.get("exception.message") or "")
+
+
+def _status(attributes: Mapping[str, Any]) -> int | None:
+    """The HTTP status, which Google's instrumentation has as its error's type."""
+    kind = attributes.get(semconv.ERROR_TYPE)
+    return _count(attributes, _STATUS) or (int(kind) if isinstance(kind, str) and _HTTP_STATUS.fullmatch(kind) else None)
 
 
 def _first_token_ms(span: ReadableSpan, attributes: Mapping[str, Any]) -> int | None:

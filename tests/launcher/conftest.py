@@ -1,0 +1,33 @@
+"""Where a launched program runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from launching import Stage
+from openai_shapes import completion
+from provider_server import ProviderServer, Reply
+
+from payi_otel.testing import IngestServer
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A folder, a provider that answers every chat with an id of its own, and a Pay-i."""
+    provider = ProviderServer()
+    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    with IngestServer() as ingest:
+        yield Stage(tmp_path, provider, ingest)
+    provider.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
