@@ -31,6 +31,7 @@ OWN_TESTS = {
     "databricks": ("tests/defects/test_defects_databricks.py",),
 }
 """By provider, what is tested of it beside what holds for all."""
+FOREIGN = nox.project.dependency_groups(PYPROJECT, "foreign")
 BARE = ("pytest", "pytest-asyncio", "pytest-socket", "hypothesis")
 
 
@@ -55,6 +56,13 @@ def sdk_versions(session, provider, sdk):
     session.install(".", *BARE, *sdk.split())
     paths = ("tests/project/test_wrap_paths.py", "tests/contract", *OWN_TESTS[provider])
     session.run("python", "-m", "pytest", *paths, *session.posargs)
+
+
+@nox.session
+def foreign(session):
+    """Beside the other GenAI and HTTP instrumentations: what each records, who bills it, and what reaches a provider."""
+    session.install(".[openai]", *FOREIGN)
+    session.run("python", "-m", "pytest", "tests/foreign", "tests/launcher", *session.posargs)
 
 
 @nox.session
