@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,9 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 from provider_server import ProviderServer, Reply
 from span_calls import SpanCall
 
+from _source import ROOT
 from contract import Contract, Form, Outcome
+from payi_otel import semconv
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors.bedrock._parameters import body_parameters, converse_parameters
@@ -247,6 +250,15 @@ def test_parts_of_another_model_are_spans_like_any(instrument: Any, provider: Pr
     spans = application.spans()
     assert len(spans) == 2
     assert [violations(span, Facts()) for span in spans] == [[], []]
+
+
+def test_document_names_every_attribute() -> None:
+    """docs/spans.md, and no other."""
+    known = {**conventions.INFERENCE, **conventions.EMBEDDINGS, **conventions.FETCH, **conventions.OURS}
+    emitted = {value for value in vars(semconv).values() if isinstance(value, str) and value in known}
+    heads = "gen_ai|openai|aws|server|error|payi"
+    named = set(re.findall(rf"`((?:{heads})\.[a-z0-9_.]+)`", (ROOT / "docs" / "spans.md").read_text()))
+    assert named - conventions.VALUES["gen_ai.provider.name"] - {semconv.EVENT_INFERENCE_DETAILS} == emitted
 
 
 def test_table_finds_what_is_wrong(application: Application) -> None:

@@ -45,7 +45,8 @@ class SpanCall:
 CALLS: list[SpanCall] = []
 
 
-def _has(module: str) -> bool:
+def has(module: str) -> bool:
+    """Whether a module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
@@ -126,7 +127,9 @@ CHUNKS = [
 ]
 
 
-def _openai(call: Callable[[Any], Any], kind: str = "OpenAI", **arguments: Any) -> Callable[[str], Any]:
+def with_openai(call: Callable[[Any], Any], kind: str = "OpenAI", **arguments: Any) -> Callable[[str], Any]:
+    """Makes a call with a client of the `openai` SDK."""
+
     def make(url: str) -> Any:
         import openai
 
@@ -156,7 +159,7 @@ def _unauthorized() -> Exception:
     return openai.AuthenticationError("no", response=library.Response(401, request=library.Request("POST", "http://h")), body=None)
 
 
-if _has("openai"):
+if has("openai"):
     CALLS += [
         SpanCall(
             "openai-chat",
@@ -164,7 +167,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply(CHAT_REPLY),
-            _openai(
+            with_openai(
                 lambda client: client.chat.completions.create(
                     **CHAT,
                     temperature=0,
@@ -213,7 +216,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply(CHAT_REPLY),
-            _openai(lambda client: client.chat.completions.create(**CHAT, n=1, stop=["A", "B"], service_tier="auto"), "AzureOpenAI"),
+            with_openai(lambda client: client.chat.completions.create(**CHAT, n=1, stop=["A", "B"], service_tier="auto"), "AzureOpenAI"),
             {"gen_ai.request.stop_sequences": ("A", "B")},
             {**CHAT_ANSWER, "stop_sequences": ["A", "B"]},
         ),
@@ -223,7 +226,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply({**CHAT_REPLY, "choices": CHAT_REPLY["choices"][:1]}),
-            _openai(_parsed),
+            with_openai(_parsed),
             {"gen_ai.output.type": "json"},
             {**CHAT_ANSWER, "finish_reasons": ["stop"], "output_type": "json"},
         ),
@@ -233,7 +236,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply(events=CHUNKS),
-            _openai(lambda client: list(client.chat.completions.create(**CHAT, stream=True, extra_body={"temperature": 0.5}))),
+            with_openai(lambda client: list(client.chat.completions.create(**CHAT, stream=True, extra_body={"temperature": 0.5}))),
             {"gen_ai.request.temperature": 0.5},
             {
                 "temperature": 0.5,
@@ -251,7 +254,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply({"error": {"message": "Say hello. is no good", "type": "t"}}, status=401),
-            _openai(lambda client: client.chat.completions.create(**CHAT, max_tokens=7)),
+            with_openai(lambda client: client.chat.completions.create(**CHAT, max_tokens=7)),
             {"gen_ai.request.max_tokens": 7},
             {"max_tokens": 7},
             Facts(failed=True),
@@ -264,7 +267,7 @@ if _has("openai"):
             "text_completion",
             "gpt-3.5-turbo-instruct",
             Reply({**CHAT_REPLY, "choices": [{"index": 0, "text": "Hello.", "finish_reason": "stop", "logprobs": None}]}),
-            _openai(
+            with_openai(
                 lambda client: client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Say", max_tokens=7, stop=["."], seed=1)
             ),
             {"gen_ai.request.max_tokens": 7, "gen_ai.request.stop_sequences": (".",), "gen_ai.request.seed": 1},
@@ -276,7 +279,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply(RESPONSE),
-            _openai(
+            with_openai(
                 lambda client: client.responses.create(
                     model="gpt-5",
                     input="Say hello.",
@@ -318,7 +321,7 @@ if _has("openai"):
             "chat",
             "gpt-5",
             Reply(events=[{"type": "response.completed", "sequence_number": 0, "response": RESPONSE}], done=False),
-            _openai(lambda client: list(client.responses.create(model="gpt-5", input="Say hello.", stream=True))),
+            with_openai(lambda client: list(client.responses.create(model="gpt-5", input="Say hello.", stream=True))),
             {"gen_ai.conversation.id": "conv_1"},
             RESPONSE_ANSWER,
             Facts(streamed=True),
@@ -329,7 +332,7 @@ if _has("openai"):
             "fetch_response",
             None,
             Reply(RESPONSE),
-            _openai(lambda client: client.responses.retrieve("resp_1")),
+            with_openai(lambda client: client.responses.retrieve("resp_1")),
             {"gen_ai.conversation.id": "conv_1"},
             {"response_model_name": "gpt-5-2026", "finish_reasons": ["completed"], "response_status": "completed"},
             fetched="resp_1",
@@ -341,7 +344,7 @@ if _has("openai"):
             "fetch_response",
             None,
             Reply({"error": {"message": "no"}}, status=401),
-            _openai(lambda client: client.responses.retrieve("resp_1")),
+            with_openai(lambda client: client.responses.retrieve("resp_1")),
             facts=Facts(failed=True),
             error=_unauthorized(),
             fetched="resp_1",
@@ -352,7 +355,7 @@ if _has("openai"):
             "embeddings",
             "text-embedding-3-small",
             Reply({"object": "list", "model": "text-embedding-3", "data": [], "usage": {"prompt_tokens": 5, "total_tokens": 5}}),
-            _openai(
+            with_openai(
                 lambda client: client.embeddings.with_raw_response.create(
                     model="text-embedding-3-small", input="Hi.", dimensions=256, encoding_format="float"
                 )
@@ -378,7 +381,7 @@ if _has("openai"):
                     },
                 }
             ),
-            _openai(lambda client: client.images.generate(model="gpt-image-1", prompt="A cat.", n=2)),
+            with_openai(lambda client: client.images.generate(model="gpt-image-1", prompt="A cat.", n=2)),
             {"gen_ai.request.choice.count": 2, "gen_ai.output.type": "image"},
             {
                 "request_choice_count": 2,
@@ -395,7 +398,7 @@ if _has("openai"):
             "generate_content",
             "tts-1",
             Reply(b"\xff\xf3audio", headers={"content-type": "audio/mpeg"}),
-            _openai(lambda client: client.audio.speech.create(model="tts-1", voice="alloy", input="Hello.")),
+            with_openai(lambda client: client.audio.speech.create(model="tts-1", voice="alloy", input="Hello.")),
             {"gen_ai.output.type": "speech"},
             {"output_type": "speech"},
         ),
@@ -442,7 +445,7 @@ def _anthropic(url: str) -> Any:
         return client.messages.create(model="claude-opus-5", **CLAUDE, extra_body={**CLAUDE_MORE, "output_config": config})
 
 
-if _has("anthropic"):
+if has("anthropic"):
     CALLS += [
         SpanCall(
             "anthropic",
@@ -489,7 +492,9 @@ AWS_HEADERS = {"x-amzn-requestid": "req-1"}
 TITAN = {"inputText": "Hi.", "textGenerationConfig": {"maxTokenCount": 9, "temperature": 0, "topP": 1, "stopSequences": ["."]}}
 
 
-def _bedrock(call: Callable[[Any], Any]) -> Callable[[str], Any]:
+def with_bedrock(call: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """Makes a call with boto3's client."""
+
     def make(url: str) -> Any:
         import boto3
         from botocore.config import Config
@@ -504,7 +509,7 @@ def _bedrock(call: Callable[[Any], Any]) -> Callable[[str], Any]:
     return make
 
 
-if _has("boto3"):
+if has("boto3"):
     CALLS += [
         SpanCall(
             "bedrock-converse",
@@ -520,7 +525,7 @@ if _has("boto3"):
                 },
                 headers=AWS_HEADERS,
             ),
-            _bedrock(lambda client: client.converse(**CONVERSE)),
+            with_bedrock(lambda client: client.converse(**CONVERSE)),
             CONVERSE_ASKED,
             CONVERSE_SAID,
         ),
@@ -537,7 +542,7 @@ if _has("boto3"):
                 ],
                 headers={**EVENT_STREAM, **AWS_HEADERS},
             ),
-            _bedrock(lambda client: list(client.converse_stream(**CONVERSE)["stream"])),
+            with_bedrock(lambda client: list(client.converse_stream(**CONVERSE)["stream"])),
             CONVERSE_ASKED,
             CONVERSE_SAID,
             Facts(streamed=True),
@@ -548,7 +553,7 @@ if _has("boto3"):
             "chat",
             "anthropic.claude-opus-5",
             Reply(MESSAGE, headers=AWS_HEADERS),
-            _bedrock(lambda client: client.invoke_model(modelId="anthropic.claude-opus-5", body=json.dumps({**CLAUDE, **CLAUDE_MORE}))),
+            with_bedrock(lambda client: client.invoke_model(modelId="anthropic.claude-opus-5", body=json.dumps({**CLAUDE, **CLAUDE_MORE}))),
             CLAUDE_ASKED,
             {**MESSAGE_ANSWER, **CLAUDE_SAID, "response_id": "req-1"},
         ),
@@ -564,7 +569,7 @@ if _has("boto3"):
                 ],
                 headers={**EVENT_STREAM, **AWS_HEADERS},
             ),
-            _bedrock(
+            with_bedrock(
                 lambda client: list(
                     client.invoke_model_with_response_stream(modelId="amazon.titan-text-express-v1", body=json.dumps(TITAN))["body"]
                 )
@@ -687,7 +692,7 @@ def _vertex(url: str) -> Any:
         return GenerativeModel("gemini-2.5-flash").generate_content("Say hello.", generation_config=GenerationConfig(**GEMINI_CONFIG))
 
 
-if _has("google.genai"):
+if has("google.genai"):
     THOUGHT = {**GEMINI_SAID, "thinking_tokens": 3}
     CALLS += [
         SpanCall(
@@ -706,7 +711,7 @@ if _has("google.genai"):
             ("json", lambda types: {_camel(name): value for name, value in GEMINI_CONFIG.items()}),
         )
     ]
-if _has("vertexai.generative_models"):
+if has("vertexai.generative_models"):
     CALLS.append(
         SpanCall(
             "vertexai",
@@ -721,7 +726,7 @@ if _has("vertexai.generative_models"):
             more=frozenset({"gen_ai.usage.reasoning.output_tokens"}),  # old versions of the SDK have no such count
         )
     )
-if _has("google.genai._gaos"):
+if has("google.genai._gaos"):
     CALLS.append(
         SpanCall(
             "gemini-interaction",
@@ -772,7 +777,7 @@ def _databricks(url: str) -> Any:
     return one.query("my-endpoint", messages=asked, temperature=1, max_tokens=64, n=2, stop=["END"])
 
 
-if _has("databricks.sdk"):
+if has("databricks.sdk"):
     CALLS.append(
         SpanCall(
             "databricks",

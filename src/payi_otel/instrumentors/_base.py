@@ -18,6 +18,7 @@ from wrapt import FunctionWrapper, register_post_import_hook
 from payi_otel._guard import guard
 from payi_otel.context.scope import track_by_default
 from payi_otel.instrumentors._operation import Operation
+from payi_otel.instrumentors._span_content import content_switch
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.packets.units import UnitSource
 from payi_otel.payload import registry
@@ -94,6 +95,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     def _bind(self, kwargs: Mapping[str, Any], module: str) -> None:
         tracer = get_tracer("payi_otel.instrumentors." + self.module, tracer_provider=kwargs.get("tracer_provider"))
         self._binding.start(tracer, module, kwargs.get("categories"), kwargs.get("settings"))
+        content_switch.read()
 
     def _instrument(self, **kwargs: Any) -> None:
         """Patches the SDK, or arranges for it to be patched when it is imported: instrumenting alone imports no SDK. Never raises."""

@@ -22,6 +22,7 @@ from payi_otel import semconv
 from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.context.scope import Scope
 from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
@@ -199,13 +200,14 @@ class Invocation:
         """Ends the call once; later calls do nothing. Returns a ticket where the caller is to wait for the packet."""
         if not self._close():
             return None
+        is_said = content_switch.is_on and may_be_said(self.payload)
         try:
             self._fill(reason, content, error)
             if self.request.on_answer is not None:
                 answer = self.request.on_answer(self, answer)
             self._fill_answer(answer, error, status)
         finally:
-            self._end_span(reason, answer, error)
+            self._end_span(reason, answer, error, is_said=is_said)
         if answer.others and not answer.unbilled:
             self._record_others(answer)
         return self.payload.ticket
@@ -251,8 +253,15 @@ class Invocation:
         if error is None:
             payload.failure = answer.failure
 
-    def _end_span(self, reason: EndReason, answer: Answer, error: BaseException | None) -> None:
+    def _end_span(self, reason: EndReason, answer: Answer, error: BaseException | None, *, is_said: bool) -> None:
         span, payload = self._span, self.payload
+        attributes = _end_attributes(reason, answer, payload, self.request)
+        if error is not None or answer.failure is not None:
+            attributes[semconv.ERROR_TYPE] = _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0]
+            # No description: a provider's error text may quote the prompt, and a span has content only where that is asked for.
+            span.set_status(Status(StatusCode.ERROR))
+        if is_said:
+            say_content(span, self._operation, payload, {**_start_attributes(self._operation, self.request), **attributes})
         if not span.is_recording():
             span.end()
             if not answer.unbilled:
@@ -260,11 +269,7 @@ class Invocation:
             return
         if answer.unbilled:
             registry.claim(span.get_span_context().span_id)
-        span.set_attributes(_end_attributes(reason, answer, payload, self.request))
-        if error is not None or answer.failure is not None:
-            span.set_attribute(semconv.ERROR_TYPE, _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0])
-            # No description: a provider's error text may quote the prompt, and this span did not ask for content.
-            span.set_status(Status(StatusCode.ERROR))
+        span.set_attributes(attributes)
         span.end()
         registry.hand_over(span.get_span_context().span_id)
 
