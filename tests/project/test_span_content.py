@@ -261,6 +261,20 @@ def test_never_where_the_call_is_not_to_be_logged(
     assert application.events == []
 
 
+@pytest.mark.parametrize("told", [None, True])
+def test_a_scope_without_a_default_must_say_it(
+    told: bool | None, switch: Any, instrument: Any, provider: ProviderServer, application: Application
+) -> None:
+    """With `global_instrumentation` off, what holds for the process is not in it: what is not known to be allowed is not said."""
+    pytest.importorskip("openai")
+    switch("SPAN_ONLY")
+    instrument({"global_instrumentation": False}, log_prompt_and_response=False)
+    provider.script(Reply(COMPLETION))
+    with payi_otel.track_context(use_case_name="tests", log_prompt_and_response=told):
+        with_openai(lambda client: client.chat.completions.create(**CHAT))(provider.url)
+    assert bool(content_of(application.spans[0].attributes)) is bool(told)
+
+
 def test_span_that_is_sampled_away_has_its_event(
     switch: Any, instrument: Any, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch, packets: Any
 ) -> None:
