@@ -163,6 +163,12 @@ class PayloadRegistry:
                 self._others.pop(next(iter(self._others)), None)
         return True
 
+    def open(self) -> list[tuple[int, Payload]]:
+        """Span ids and payloads of the calls that are open."""
+        while True:
+            with suppress(RuntimeError):  # another thread began or ended a call
+                return list(self._open.items())
+
     def add_taker(self, take: Callable[[Payload], bool]) -> None:
         """Adds one who gets payloads of spans that ended unseen by any processor of ours; the last one added that takes it gets it."""
         self._takers.append(take)

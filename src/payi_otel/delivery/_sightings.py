@@ -13,8 +13,8 @@ from payi_otel.semconv import PayiCategories
 _MAX_BY_ID: Final = 10_000
 _MAX_RECENT: Final = 500
 """Calls among which one without an id is looked for; it ends with the one it is, so that few stand between them."""
-_TOLERANCE_NS: Final = 5_000_000
-"""Clocks of two spans are read one after the other, and ours keeps milliseconds."""
+_TOLERANCE_NS: Final = 50_000_000
+"""Two wrappers around one call read the clock one after the other, on a busy machine some time apart; ours keeps milliseconds."""
 _FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
 """Frameworks make ids of their own where a provider's should stand."""
 
@@ -25,6 +25,7 @@ class Call:
     __slots__ = (
         "category",
         "end_ns",
+        "is_guess",
         "is_poll",
         "models",
         "payload",
@@ -49,15 +50,23 @@ class Call:
         self.totals = (usage.input_tokens or 0, usage.output_tokens or 0) if usage is not None else None
         self.start_ns = payload.started_at_ns
         self.end_ns = payload.started_at_ns + payload.latency_ms * 1_000_000
+        self.is_guess = False
+        """It waits for a call of ours that began with it and is related to it in no other way."""
         self.seen_by: set[str] = set()
         """Other scopes that have told of it."""
 
     def is_same_as(self, other: Call) -> bool:
         """Whether two spans, one inside the other, are of one call."""
+        if self.is_guess and None not in (self.totals, other.totals) and self.totals != other.totals:
+            return False
         one, two = self.response_id, other.response_id
         if one and two and PayiCategories.aws_bedrock not in (self.category, other.category):
             return one == two
         return is_same_model(self.models, other.models)  # Bedrock has two ids for an answer: its own and the model's
+
+    def began_with(self, payload: Payload) -> bool:
+        """Whether a call of ours began at about the same time, with the same model."""
+        return abs(payload.started_at_ns - self.start_ns) <= _TOLERANCE_NS and is_same_model(self.models, (payload.model,))
 
     def known(self) -> Call:
         """The same without its payload, to be kept after its end."""

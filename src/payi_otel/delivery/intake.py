@@ -101,10 +101,11 @@ class Intake:
             is_known = context.span_id in self._scopes
             whose = self._scopes.pop(context.span_id) if is_known else current_scope()
             below = self._waiting.pop(context.span_id, [])
+            is_early = self._inner.pop(context.span_id, 0) > 0
             if is_own:
                 self._take_own(span, payload, below, above)
             else:
-                self._take_other(span, whose, below, above)
+                self._take_other(span, whose, below, above, is_early=is_early)
 
     def export(self, spans: Sequence[ReadableSpan]) -> None:
         """Takes spans that ended, without having seen them start."""
@@ -166,7 +167,8 @@ class Intake:
         self._sightings.add(own)
         self._pass_up([*(call for call in below if call not in same), own], above)
 
-    def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[Call], above: int | None) -> None:
+    def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[Call], above: int | None, *, is_early: bool) -> None:
+        """Another instrumentation's span; `is_early`: it ends before a call inside it does."""
         assert span.context is not None
         read = read_call(span, scope) if scope is not None else None
         if read is None or not self._wants(read[1]) or not registry.is_first(span.context.span_id):
@@ -178,7 +180,7 @@ class Intake:
         same = [inner for inner in below if inner.is_same_as(call)]
         _merge(call, same)
         _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)
-        if not same and self._inner.pop(span.context.span_id, 0):
+        if is_early and not same:
             self._late[span.context.span_id] = (call, above)  # what is inside it may know more, and ends in a moment
             self._pass_up(below, above)
         else:
@@ -223,11 +225,23 @@ class Intake:
         elif payload.usage is None and payload.failure is None and response_id is not None and response_id.startswith("resp_"):
             _keep(self._unfinished, response_id, call, _MAX_REMEMBERED)
             return
-        if self._sightings.has(call):
+        if self._waits_for_ours(call) or self._sightings.has(call):
             return
         self._unfinished.pop(response_id or "", None)
         self._sightings.add(call.known())
         self._submit(call)
+
+    def _waits_for_ours(self, call: Call) -> bool:
+        """Whether a call of ours is open that may be the same: some instrumentations keep their spans out of the context, and end first."""
+        if call.is_guess or not self._sees_starts:
+            return False
+        for span_id, payload in registry.open():
+            waiting = self._waiting.get(span_id, [])
+            if call.began_with(payload) and not any(other.is_guess and other.scope_name == call.scope_name for other in waiting):
+                call.is_guess = True
+                self._waiting.setdefault(span_id, []).append(call)
+                return True
+        return False
 
     def _submit(self, call: Call) -> None:
         if call.payload is not None:

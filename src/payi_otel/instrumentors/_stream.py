@@ -287,6 +287,8 @@ class ResponseHook:
     """Replaces a method on one HTTP response. Holds it weakly: a strong reference would make a cycle, and wait for the collector."""
 
     def __init__(self, response: Any, name: str) -> None:
+        while hasattr(response, "__wrapped__"):  # another instrumentation's proxy, made anew at every look and gone with it
+            response = response.__wrapped__
         self._response, self._name = weakref.ref(response), name
         self._previous: Callable[..., Any] | None = vars(response).get(name)
         setattr(response, name, self)

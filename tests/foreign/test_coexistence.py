@@ -1,0 +1,46 @@
+"""docs/coexistence.md: one packet a call, whatever else is at work, in whatever order it was switched on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coexistence import CASES, Row, apart, combinations
+from foreign_packages import PACKAGES
+from record import installed
+
+LINE = re.compile(r"\| [a-z]+-|\| botocore")
+PAGE = (Path(__file__).parents[2] / "docs" / "coexistence.md").read_text()
+SHOWN = [Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in PAGE.splitlines() if LINE.match(line)]  # type: ignore[arg-type]
+    Row(*(cell.strip() for cell in line.strip("|").split("|"))) for line in PAGE.splitlines() if re.match(r"\| [a-z]+-|\| botocore", line)
+]  # type: ignore[arg-type]
+
+
+def is_shown(package: Any) -> bool:
+    """Whether the page was made with the versions that are installed here."""
+    return all(f"{name} {version}" in PAGE for name, version in (installed(package) or {}).items())
+
+
+@pytest.mark.parametrize("one", list(combinations()), ids=lambda one: f"{one[0].name}-{one[1].name}-{one[2].replace(' ', '-')}")
+def test_one_call_is_one_packet(one: tuple[Any, Any, str]) -> None:
+    """Exact wherever ours sees it; what the page says for these versions is what comes."""
+    package, case, order = one
+    row = apart(package, case, order)
+    assert row.packets == 1
+    if order != "theirs alone":
+        assert (row.spans_ours, row.units) == (len(case.replies), "exact")
+    if is_shown(package):
+        assert Row(*map(str, row)) in SHOWN  # type: ignore[arg-type]
+
+
+def test_the_page_is_whole() -> None:
+    """Every package and case in every order."""
+    assert [(row.package, row.case, row.order) for row in SHOWN] == [
+        (package.name, case, order)
+        for package in PACKAGES
+        if package.name in CASES
+        for case in CASES[package.name]
+        for order in ("ours first", "theirs first", "theirs alone")
+    ]
