@@ -262,10 +262,10 @@ def test_never_where_the_call_is_not_to_be_logged(
 
 
 @pytest.mark.parametrize("told", [None, True])
-def test_a_scope_without_a_default_must_say_it(
+def test_what_is_off_for_all_is_off_in_scopes_without_a_default(
     told: bool | None, switch: Any, instrument: Any, provider: ProviderServer, application: Application
 ) -> None:
-    """With `global_instrumentation` off, what holds for the process is not in it: what is not known to be allowed is not said."""
+    """With `global_instrumentation` off too: unless the scope itself says otherwise."""
     pytest.importorskip("openai")
     switch("SPAN_ONLY")
     instrument({"global_instrumentation": False}, log_prompt_and_response=False)

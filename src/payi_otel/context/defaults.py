@@ -20,10 +20,11 @@ def apply(settings: Settings, program: str, *, log_prompt_and_response: bool, yi
     """
     if yields and are_defaults_set():
         return
+    base = Scope() if log_prompt_and_response else Scope(log_prompt_and_response=False)
     scope = _to_scope(settings, program) if settings.global_instrumentation else None
-    if scope is not None and not log_prompt_and_response:
-        scope = replace(scope, log_prompt_and_response=False)
-    set_defaults(scope)
+    if scope is not None:
+        scope = replace(scope, log_prompt_and_response=base.log_prompt_and_response)
+    set_defaults(scope, base)
     baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
 
 

@@ -141,16 +141,23 @@ _FRAME_KEY = create_key("payi.scope")
 class _Defaults:
     scope: Scope | None = None
     is_set: bool = False
+    base: Scope = Scope()
+    """What a scope begins with where `scope` is None."""
 
 
 _UNSET = _Defaults()
 _defaults = _UNSET
 
 
-def set_defaults(scope: Scope | None) -> None:
-    """Sets the scope that holds in every thread and task where none was entered; None: no call is tracked there."""
+def set_defaults(scope: Scope | None, base: Scope | None = None) -> None:
+    """Sets the scope that holds in every thread and task where none was entered; None: no call is tracked there.
+
+    Args:
+        scope: That scope.
+        base: What entered scopes begin with where there is none.
+    """
     global _defaults  # noqa: PLW0603 - the one setting of this module, replaced whole
-    _defaults = _Defaults(scope, is_set=True)
+    _defaults = _Defaults(scope, is_set=True, base=base or Scope())
 
 
 def unset_defaults() -> None:
@@ -179,7 +186,7 @@ def current_scope() -> Scope | None:
         return frame.scope
     values = baggage.inbound(context)
     default = _defaults.scope
-    return (default or Scope()).merged(ScopeChange(**values)) if values else default
+    return (default or _defaults.base).merged(ScopeChange(**values)) if values else default
 
 
 def scoped_context(change: ScopeChange, token: object) -> Context:
@@ -188,7 +195,7 @@ def scoped_context(change: ScopeChange, token: object) -> Context:
     try:
         outer = _frame_of(context)
         inbound = baggage.payi_entries(context) if outer is None else outer.inbound
-        return _with_frame(context, _Frame(token, (current_scope() or Scope()).merged(change), outer, inbound), {})
+        return _with_frame(context, _Frame(token, (current_scope() or _defaults.base).merged(change), outer, inbound), {})
     except Exception as fault:
         log_fault("entering a scope", fault)
         return context

@@ -95,7 +95,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     def _bind(self, kwargs: Mapping[str, Any], module: str) -> None:
         tracer = get_tracer("payi_otel.instrumentors." + self.module, tracer_provider=kwargs.get("tracer_provider"))
         self._binding.start(tracer, module, kwargs.get("categories"), kwargs.get("settings"))
-        content_switch.read(kwargs.get("settings"))
+        content_switch.read()
 
     def _instrument(self, **kwargs: Any) -> None:
         """Patches the SDK, or arranges for it to be patched when it is imported: instrumenting alone imports no SDK. Never raises."""

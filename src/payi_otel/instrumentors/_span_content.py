@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -17,9 +17,6 @@ from payi_otel import semconv
 from payi_otel._guard import guard
 from payi_otel._json import to_json
 from payi_otel.payload import Payload
-
-if TYPE_CHECKING:
-    from payi_otel.config import Settings
 
 VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _INFERENCE = frozenset({"chat", "generate_content", "text_completion"})
@@ -32,20 +29,14 @@ _OUR_SCOPE = "payi_otel.instrumentors"
 class ContentSwitch:
     """The variable as it was when instrumentation started: off by default, and one attribute to look at then."""
 
-    __slots__ = ("_read_from", "is_on", "on_event", "on_span", "only_if_told")
+    __slots__ = ("_read_from", "is_on", "on_event", "on_span")
 
     def __init__(self) -> None:
-        self.is_on = self.on_span = self.on_event = self.only_if_told = False
+        self.is_on = self.on_span = self.on_event = False
         self._read_from = ""
 
-    def read(self, settings: Settings | None = None) -> None:
-        """Reads the variable. A value that is none of the allowed ones is off, and util-genai warns of it, once.
-
-        Args:
-            settings: Where they track no call by default, no default says of a scope whether its calls may be logged: it must itself.
-        """
-        if settings is not None:
-            self.only_if_told = not (settings.global_instrumentation and settings.log_prompt_and_response)
+    def read(self) -> None:
+        """Reads the variable. A value that is none of the allowed ones is off, and util-genai warns of it, once."""
         given = os.environ.get(VARIABLE, "")
         if given == self._read_from:  # every provider's instrumentor asks
             return
@@ -63,8 +54,7 @@ content_switch = ContentSwitch()
 
 def may_be_said(payload: Payload) -> bool:
     """False where the call's prompt and answer are not to leave the process."""
-    logged = payload.scope.log_prompt_and_response
-    return logged if logged is not None else not content_switch.only_if_told
+    return payload.scope.log_prompt_and_response is not False
 
 
 def say_content(span: Span, operation: str, payload: Payload, attributes: Mapping[str, Any]) -> None:

@@ -148,7 +148,8 @@ def _units(payload: Payload, content: Content | None, rules: PacketRules) -> tup
     usage = payload.usage or (content.usage if content is not None else None)
     if usage is None:
         if content is None or content.estimated_tokens is None:
-            return {}, {semconv.PROPERTY_USAGE_MISSING: "true"} if _is_estimated(payload) else {}
+            is_missing = semconv.PROPERTY_INSTRUMENTED_BY in payload.properties and _is_estimated(payload)
+            return {}, {semconv.PROPERTY_USAGE_MISSING: "true"} if is_missing else {}
         return {TEXT: Units(*content.estimated_tokens)}, {semconv.PROPERTY_USAGE_ESTIMATED: "input,output"}
     units, properties = usage.units, {}
     if usage.mismatch is not None:
