@@ -85,11 +85,12 @@ _KINDS = frozenset({"LLM", "EMBEDDING"})
 _EMBEDDINGS = frozenset({"embeddings", "embedding", "EMBEDDING"})
 _OPENINFERENCE_KIND = "openinference.span.kind"
 _TRACELOOP_KIND = "traceloop.span.kind"
-_STARTS = (semconv.OPERATION_NAME, "gen_ai.system", semconv.PROVIDER_NAME, _OPENINFERENCE_KIND, "llm.request.type")
+_STARTS = frozenset({semconv.OPERATION_NAME, "gen_ai.system", semconv.PROVIDER_NAME, _OPENINFERENCE_KIND, "llm.request.type"})
 """A span of an unknown scope that has one of these at its start may be a call."""
 
 _INPUT = (semconv.USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "llm.token_count.prompt", "llm.usage.prompt_tokens")
 _OUTPUT = (semconv.USAGE_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "llm.token_count.completion", "llm.usage.completion_tokens")
+_COUNTS = frozenset({*_INPUT, *_OUTPUT})
 _CACHE_READ = (
     semconv.USAGE_CACHE_READ,
     "gen_ai.usage.cache_read_input_tokens",
@@ -133,12 +134,12 @@ def dialect_of(scope_name: str) -> Dialect | None:
 
 def may_be_call(scope_name: str, attributes: Mapping[str, Any]) -> bool:
     """Whether a span that starts may turn out to be a call."""
-    return dialect_of(scope_name) is not None or any(name in attributes for name in _STARTS)
+    return dialect_of(scope_name) is not None or not _STARTS.isdisjoint(attributes)  # one pass: each look-up of the SDK's takes a lock
 
 
 def has_usage(attributes: Mapping[str, Any]) -> bool:
     """Whether a span says how many tokens something took."""
-    return any(name in attributes for name in (*_INPUT, *_OUTPUT))
+    return not _COUNTS.isdisjoint(attributes)
 
 
 def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
