@@ -135,3 +135,22 @@ def test_instrumented_names_each_sdk_with_its_version_and_what_is_wrapped(instru
     for name, sdk in found.items():
         assert (sdk.name, sdk.version) == (installed[name].name, installed[name].installed_version())
     assert "openai.resources.chat.completions.Completions.create" in found["openai"].wrapped
+
+
+def test_an_sdk_that_was_not_chosen_tells_its_provider_nothing_of_ours(instrument: Any, provider: ProviderServer) -> None:
+    """Nothing of its calls is recorded; baggage, which the Anthropic SDK sends by itself, and our headers are taken away all the same."""
+    anthropic = pytest.importorskip("anthropic")
+    instrument({"propagate": ["use_case_name", "user_id"]}, instruments={PayiCategories.openai})
+    assert all(one.distribution == "openai" for one in payi_otel.instrumented())
+    provider.always("", Reply({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": {}}))
+    with (
+        payi_otel.track_context(use_case_name="search", user_id="ada"),
+        anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client,
+    ):
+        client.messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "Hi."}], extra_headers={"xProxy-User-ID": "ada"}
+        )
+    sent = provider.requests[-1]["headers"]
+    assert "ada" not in str(sent)
+    assert "payi" not in sent.get("baggage", "")
+    assert payi_otel.stats().created == 0

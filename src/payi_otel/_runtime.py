@@ -43,7 +43,7 @@ class Runtime:
         wanted = _with_same_service(settings.instruments)
         self._processor = RetryQueueSpanProcessor(queue, categories=wanted)
         self.provider = JoiningTracerProvider(self._processor, otlp_processor(settings.exit_timeout_s))
-        self.instrumentors = _start_instrumentors(self.provider, settings, wanted, all_are_patched=is_implicit)
+        self._started = _start_instrumentors(self.provider, settings, wanted, is_launched=is_implicit)
         self._threading: Any = None
         if not is_implicit:  # the launcher has an instrumentor of its own for it, and starts it after this
             self.carry_context_into_threads()
@@ -60,11 +60,16 @@ class Runtime:
             instrumentor.instrument(skip_dep_check=True)
             self._threading = instrumentor
 
+    @property
+    def instrumentors(self) -> tuple[ProviderInstrumentor, ...]:
+        """Those whose calls are recorded."""
+        return tuple(one for one in self._started if one.records)
+
     def flush(self, timeout_s: float) -> bool:
         return self._processor.force_flush(int(timeout_s * 1000))
 
     def stop(self, timeout_s: float | None) -> None:
-        for instrumentor in self.instrumentors:
+        for instrumentor in self._started:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
         self.queue.shutdown(timeout_s)
@@ -91,30 +96,30 @@ def _with_same_service(wanted: frozenset[str] | None) -> frozenset[str] | None:
 
 
 def _start_instrumentors(
-    provider: Any, settings: Settings, wanted: frozenset[str] | None, *, all_are_patched: bool
+    provider: Any, settings: Settings, wanted: frozenset[str] | None, *, is_launched: bool
 ) -> tuple[ProviderInstrumentor, ...]:
-    """Starts those that are wanted; an SDK that is not there yet is instrumented when it is installed and imported.
+    """Starts all: those that are not wanted record nothing, and only keep from their providers what is ours.
+
+    An SDK that is not there yet is instrumented when it is installed and imported.
 
     Args:
         provider: Where their spans are started.
         settings: The settings.
         wanted: Pay-i categories; None for all.
-        all_are_patched: The launcher is going to start every one: those that are not wanted are told so beforehand.
+        is_launched: By `opentelemetry-instrument`, in which `*` disables all.
     """
     from payi_otel.instrumentors._discovery import all_instrumentors
 
     disabled = disabled_instrumentations()
     started: list[ProviderInstrumentor] = []
     for instrumentor in all_instrumentors():
-        is_wanted = wanted is None or not wanted.isdisjoint(instrumentor.categories)
-        if instrumentor.name in disabled or (all_are_patched and "*" in disabled):
+        if instrumentor.name in disabled or (is_launched and "*" in disabled):
             logger.info("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names %s: it is not started", instrumentor.name)
-        elif is_wanted or all_are_patched:
-            instrumentor.instrument(tracer_provider=provider, categories=wanted, settings=settings, skip_dep_check=True)
-            started += [instrumentor] if is_wanted else []
-        elif instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.uninstrument()
-    if not any(instrumentor.installed_version() for instrumentor in started):
-        names = ", ".join(instrumentor.distribution for instrumentor in started)
+            continue
+        is_wanted = wanted is None or not wanted.isdisjoint(instrumentor.categories)
+        instrumentor.instrument(tracer_provider=provider, categories=wanted, records=is_wanted, settings=settings, skip_dep_check=True)
+        started.append(instrumentor)
+    if not any(one.records and one.installed_version() for one in started):
+        names = ", ".join(one.distribution for one in started if one.records)
         logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
     return tuple(started)

@@ -12,6 +12,7 @@ from test_context_merge import CLEARED_USE_CASE, NEW_ID, NEW_USE_CASE, OUTER, as
 
 from payi_otel.context.headers import create_headers, create_limit_header_from_ids, split_headers
 from payi_otel.context.scope import Scope
+from payi_otel.context.track import track_context
 
 JSON_BASE64 = base64.b64encode(b'{"k":"v"}').decode()
 
@@ -237,3 +238,19 @@ def test_a_new_id_is_made_for_each_call_of_another_use_case() -> None:
     first, second = Scope().with_headers(overrides), Scope().with_headers(overrides)
     assert first.use_case_id != second.use_case_id
     assert NEW_ID not in (first.use_case_id, second.use_case_id)
+
+
+def test_properties_nested_without_end_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """As any that cannot be read; Python gives up on them in its own way."""
+    change, rest = split_headers({"xProxy-Request-Properties": "[" * 100_000, "x": "y"})
+    assert (change.request_properties, rest) == (None, {"x": "y"})
+    assert "cannot be read and is ignored" in caplog.text
+
+
+def test_a_version_below_zero_is_no_version(caplog: pytest.LogCaptureFixture) -> None:
+    """Pay-i would refuse the packet: in code it is an error at once, in a header it is ignored."""
+    change, _ = split_headers({"xProxy-UseCase-Version": "-1"})
+    assert change.use_case_version is None
+    assert "cannot be read and is ignored" in caplog.text
+    with pytest.raises(TypeError, match=r"track_context\(\): use_case_version must be >= 0, not -1"):
+        track_context(use_case_version=-1)

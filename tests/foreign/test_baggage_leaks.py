@@ -370,7 +370,6 @@ UNRECORDED: dict[str, tuple[str, Callable[[str], None]]] = {
 }
 
 
-@pytest.mark.xfail(reason="our baggage is taken away around recorded calls only")
 @pytest.mark.parametrize("case", list(UNRECORDED))
 def test_a_request_that_is_no_recorded_call_carries_nothing_of_ours_either(case: str, provider: ProviderServer, instrument: Any) -> None:
     """A provider is asked for more than answers of models."""

@@ -78,7 +78,7 @@ def checked_fields(caller: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The values as a `ScopeChange` takes them: copies that the user cannot change later.
 
     Raises:
-        TypeError: a value has a wrong type.
+        TypeError: a value has a wrong type, or a version is below zero.
         ConfigurationError: Pay-i does not take the use-case name.
     """
     values = {}
@@ -87,6 +87,8 @@ def checked_fields(caller: str, fields: Mapping[str, Any]) -> dict[str, Any]:
             wanted = _wanted(name, value)
             if wanted:
                 raise TypeError(f"{caller}(): {name} must be {wanted}, not {type(value).__name__}")
+            if name == "use_case_version" and value < 0:  # Pay-i would refuse the packet, and its cost would be lost
+                raise TypeError(f"{caller}(): {name} must be >= 0, not {value}")
             values[name] = frozen_value(name, value)
     use_case_name = values.get("use_case_name")
     if use_case_name and not is_use_case_name(use_case_name):

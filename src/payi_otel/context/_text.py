@@ -32,19 +32,33 @@ def from_text(name: str, text: str) -> Any:
         return _read_properties(text)
     if name in SWITCH_FIELDS:
         return text.strip().lower() == "true"
-    return int(text) if name == "use_case_version" and text else text
+    return _read_version(text) if name == "use_case_version" and text else text
+
+
+def _read_version(text: str) -> int:
+    number = int(text)
+    if number < 0:  # Pay-i would refuse the packet, and its cost would be lost
+        raise ValueError("below zero")
+    return number
 
 
 def _read_properties(text: str) -> dict[str, str | None]:
     if not text:
         return {}
     try:
-        given = json.loads(text)
+        given = _parsed(text)
     except ValueError:
-        given = json.loads(_decoded(text))
+        given = _parsed(_decoded(text))
     if not isinstance(given, dict):
         raise ValueError("not a JSON object")
     return as_properties(given)
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _decoded(text: str) -> bytes:

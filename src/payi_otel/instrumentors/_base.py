@@ -39,6 +39,8 @@ class Patch:
     """Instead of an operation: a bare wrapper in wrapt's form (`wrapped, instance, args, kwargs`)."""
     bound_wrapper: Callable[[Binding], Callable[..., Any]] | None = None
     """Instead of both: makes a wrapper for a call that does not begin, or end, where the method is called."""
+    keeps_ours: bool = False
+    """It keeps headers and baggage of ours from the provider: done also where the SDK's calls are not wanted."""
     since: str = ""
     """The first version of the SDK that has it; "" where all supported ones do."""
     until: str = ""
@@ -85,11 +87,15 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
 
         Args:
             **kwargs: `tracer_provider`, the global one by default; `categories`: the Pay-i categories whose clients are wanted, None
-                for all; `settings`; and what `BaseInstrumentor.instrument` takes.
+                for all; `records` False: no call is, and only what is ours is kept from the provider; `settings`; and what
+                `BaseInstrumentor.instrument` takes.
         """
+        is_new = "tracer_provider" in kwargs
+        if is_new and self.is_instrumented_by_opentelemetry and self.records is not kwargs.get("records", True):
+            self.uninstrument()
         if not self.is_instrumented_by_opentelemetry:
             super().instrument(**kwargs)
-        elif "tracer_provider" in kwargs:
+        elif is_new:
             self._bind(kwargs, self._binding.module)
 
     def _bind(self, kwargs: Mapping[str, Any], module: str) -> None:
@@ -104,6 +110,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
 
     def _patch(self, kwargs: Mapping[str, Any]) -> None:
         self._binding = getattr(self, "_binding", None) or Binding()
+        self.records = bool(kwargs.get("records", True))
         self._bind(kwargs, "")
         track_by_default()
         registry.before_shutdown(self._say_unfinished)
@@ -115,7 +122,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         elif not self._meets_sdk(self._binding):
             return
         for patch in self.patches:
-            register_post_import_hook(partial(self._apply, patch, self._binding), patch.module)
+            if self.records or patch.keeps_ours:
+                register_post_import_hook(partial(self._apply, patch, self._binding), patch.module)
 
     def _meets_sdk(self, binding: Binding) -> bool:
         """Notes the SDK's version once it is there; False, and said once, where it is not supported."""

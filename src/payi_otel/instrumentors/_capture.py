@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from opentelemetry.context import attach, detach, get_current
+
 from payi_otel._guard import guard
+from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
 
 
@@ -98,6 +101,35 @@ def drop_our_headers(request: Any) -> None:
         if ours and PROXY_PATH not in str(request.url):
             for name in ours:
                 del headers[name]
+
+
+def send_without_baggage(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps what an SDK sends every request with: a provider is asked for more than recorded calls (files, models, batches)."""
+    token = _leave_baggage()
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        if token is not None:
+            detach(token)
+
+
+async def send_without_baggage_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same where it is awaited."""
+    token = _leave_baggage()
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        if token is not None:
+            detach(token)
+
+
+def _leave_baggage() -> Any:
+    """Takes our baggage out of the context; None where there is none, as within a recorded call."""
+    with guard("taking our baggage off a request"):
+        current = get_current()
+        context = without_payi_baggage(current)
+        return None if context is current else attach(context)
+    return None
 
 
 _UNRECORDED = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
-from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._claude import UNIT_SOURCES
 from payi_otel.instrumentors.anthropic._batches import RESULTS, billed
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
@@ -43,9 +43,11 @@ class AnthropicInstrumentor(ProviderInstrumentor):
     categories = CATEGORIES
     units = UNIT_SOURCES
     patches = (
-        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
+        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request, keeps_ours=True),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
+        Patch(_BASE, "SyncAPIClient.request", wrapper=send_without_baggage, keeps_ours=True),
+        Patch(_BASE, "AsyncAPIClient.request", wrapper=send_without_baggage_async, keeps_ours=True),
         *_patches(_MESSAGES, parse="0.77"),
         *_patches(_BETA, parse="0.73"),
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.

@@ -11,7 +11,7 @@ from typing import Any
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
-from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._capture import current_exchange, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._claude import UNIT_SOURCES as CLAUDE_SOURCES
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.instrumentors.bedrock._body import again, raw_response, read_body, read_body_async, rewind_async
@@ -34,6 +34,8 @@ _OPERATIONS: dict[str, type[BedrockOperation]] = {
     "InvokeModelWithResponseStream": InvokeModelWithResponseStream,
 }
 _SERVICE = "bedrock-runtime"
+_SERVICES = "bedrock"
+"""How the names of all of Bedrock's services begin; what goes to others of AWS is the application's own affair."""
 
 
 def capture_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -47,6 +49,10 @@ def capture_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ..
     return wrapped(*args, **kwargs)
 
 
+def _is_bedrock(instance: Any) -> bool:
+    return str(instance.meta.service_model.service_name).startswith(_SERVICES)
+
+
 def _is_ours(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wrappers: dict[str, Any]) -> Any:
     """The wrapper of a call's operation; None where the call is none of a model."""
     wrapper = wrappers.get(str(args[0] if args else kwargs.get("operation_name")))
@@ -58,10 +64,12 @@ def wrap_sync(binding: Binding) -> Callable[..., Any]:
     wrappers = {name: sync_wrapper(operation(binding), binding) for name, operation in _OPERATIONS.items()}
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        wrapper = _is_ours(instance, args, kwargs, wrappers) if binding.active else None
-        if wrapper is None:
+        if not binding.active or not _is_bedrock(instance):
             return wrapped(*args, **kwargs)
-        return wrapper(_with_body_read(wrapped), instance, args, kwargs)
+        wrapper = _is_ours(instance, args, kwargs, wrappers)
+        if wrapper is None:
+            return send_without_baggage(wrapped, instance, args, kwargs)
+        return wrapper(_with_body_read(partial(_send, wrapped)), instance, args, kwargs)
 
     return call
 
@@ -71,12 +79,22 @@ def wrap_async(binding: Binding) -> Callable[..., Any]:
     wrappers = {name: async_wrapper(operation(binding), binding) for name, operation in _OPERATIONS.items()}
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        wrapper = _is_ours(instance, args, kwargs, wrappers) if binding.active else None
-        if wrapper is None:
+        if not binding.active or not _is_bedrock(instance):
             return wrapped(*args, **kwargs)
-        return wrapper(partial(_with_body_read_async, wrapped), instance, args, kwargs)
+        wrapper = _is_ours(instance, args, kwargs, wrappers)
+        if wrapper is None:
+            return send_without_baggage_async(wrapped, instance, args, kwargs)
+        return wrapper(partial(_with_body_read_async, partial(_send_async, wrapped)), instance, args, kwargs)
 
     return call
+
+
+def _send(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return send_without_baggage(wrapped, None, args, kwargs)
+
+
+def _send_async(wrapped: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return send_without_baggage_async(wrapped, None, args, kwargs)
 
 
 def _with_body_read(wrapped: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,7 +135,7 @@ class BedrockInstrumentor(ProviderInstrumentor):
     units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
     patches = (
         Patch("botocore.endpoint", "Endpoint.make_request", wrapper=capture_body),
-        Patch("botocore.client", "BaseClient._make_api_call", bound_wrapper=wrap_sync),
+        Patch("botocore.client", "BaseClient._make_api_call", bound_wrapper=wrap_sync, keeps_ours=True),
     )
 
 
@@ -130,4 +148,4 @@ class AioBedrockInstrumentor(ProviderInstrumentor):
     supported = "aiobotocore >= 2.13"
     categories = frozenset({PayiCategories.aws_bedrock})
     units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
-    patches = (Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async),)
+    patches = (Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async, keeps_ours=True),)

@@ -10,6 +10,7 @@ from payi_otel import semconv
 from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._capture import send_without_baggage
 from payi_otel.instrumentors._content import CallContent, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
@@ -130,4 +131,5 @@ class DatabricksInstrumentor(ProviderInstrumentor):
     patches = (
         Patch(_SERVING, "ServingEndpointsAPI.query", QUERY),
         Patch(_SERVING, "ServingEndpointsDataPlaneAPI.query", QUERY),
+        Patch("databricks.sdk._base_client", "_BaseClient.do", wrapper=send_without_baggage, keeps_ours=True),
     )

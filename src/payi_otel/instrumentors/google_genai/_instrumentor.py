@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request as capture_http_request
+from payi_otel.instrumentors._capture import send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
 from payi_otel.instrumentors.google_genai._interactions import Interactions, capture_response, capture_response_async
@@ -22,6 +23,10 @@ from payi_otel.semconv import PayiCategories
 CONTENT, STREAM, EMBEDDINGS, IMAGES = GenerateContent(), GenerateContentStream(), EmbedContent(), GenerateImages()
 INTERACTIONS = Interactions()
 
+_CLIENT = "google.genai._api_client"
+_SENDS = ("_request", "_upload_fd", "download_file")
+_SENDS_ASYNC = ("_async_request", "_async_upload_fd", "async_download_file")
+"""Methods of the client, one of which every request goes through, but for those of interactions."""
 _MODELS = "google.genai.models"
 _GAOS = "google.genai._gaos."
 _GAOS_SINCE = "2.9"
@@ -38,7 +43,9 @@ class GoogleGenAiInstrumentor(ProviderInstrumentor):
     categories = frozenset({PayiCategories.google_vertex})
     units = UNIT_SOURCES
     patches = (
-        Patch("google.genai._api_client", "BaseApiClient._build_request", wrapper=capture_request),
+        Patch(_CLIENT, "BaseApiClient._build_request", wrapper=capture_request, keeps_ours=True),
+        *(Patch(_CLIENT, f"BaseApiClient.{name}", wrapper=send_without_baggage, keeps_ours=True) for name in _SENDS),
+        *(Patch(_CLIENT, f"BaseApiClient.{name}", wrapper=send_without_baggage_async, keeps_ours=True) for name in _SENDS_ASYNC),
         Patch(_MODELS, "Models._generate_content", CONTENT),
         Patch(_MODELS, "AsyncModels._generate_content", CONTENT, is_async=True),
         Patch(_MODELS, "Models._generate_content_stream", bound_wrapper=wrap_generator(STREAM)),

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from payi_otel import semconv
-from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._capture import current_exchange, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
@@ -69,7 +69,7 @@ def read_client(instance: Any) -> ClientFacts:
 
 def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wraps the SDK's `do_request`: the response is noted before it is parsed."""
-    response = wrapped(*args, **kwargs)
+    response = send_without_baggage(wrapped, instance, args, kwargs)
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.response = response
@@ -78,7 +78,7 @@ def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any
 
 async def capture_response_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same for `do_request_async`."""
-    response = await wrapped(*args, **kwargs)
+    response = await send_without_baggage_async(wrapped, instance, args, kwargs)
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.response = response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
-from payi_otel.instrumentors._capture import capture_request, capture_response
+from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors.openai._audio import Speech, Transcriptions
 from payi_otel.instrumentors.openai._background import background
@@ -52,9 +52,11 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     categories = CATEGORIES
     units = UNIT_SOURCES
     patches = (
-        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request),
+        Patch(_BASE, "BaseClient._build_request", wrapper=capture_request, keeps_ours=True),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
+        Patch(_BASE, "SyncAPIClient.request", wrapper=send_without_baggage, keeps_ours=True),
+        Patch(_BASE, "AsyncAPIClient.request", wrapper=send_without_baggage_async, keeps_ours=True),
         *_both(_CHAT, "Completions.create", CHAT),
         *_both(_CHAT, "Completions.parse", CHAT, since="1.92"),
         *_both(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
