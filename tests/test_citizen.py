@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,6 +168,7 @@ def test_an_exporter_that_was_shut_down_takes_nothing_more(client: Any, ingest: 
 
 NATIVE = """
 import os
+import re
 import anthropic
 import payi_otel
 from opentelemetry import trace
@@ -239,3 +241,17 @@ def test_spans_of_the_anthropic_sdk_itself(ingest: IngestServer, tmp_path: Path,
         assert packet["headers"]["xproxy-usecase-name"] == "native"
         assert packet["headers"].get("xproxy-user-id") == ("ada" if program == "in a scope" else None)
         assert ("payi_otel.instrumented_by" in packet["body"].get("properties", {})) is not ours
+
+
+def test_the_documented_pipeline_works(client: Any, ingest: IngestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of docs/opentelemetry.md, as it stands there."""
+    monkeypatch.setenv("PAYI_API_KEY", ingest.api_key)
+    monkeypatch.setenv("PAYI_BASE_URL", ingest.url)
+    page = (Path(__file__).parents[1] / "docs" / "opentelemetry.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    client.chat.completions.create(**CALL)
+    namespace["provider"].shutdown()
+    (packet,) = map(comparable, ingest.packets)
+    assert packet["scope"].items() >= {"xproxy-usecase-name": "shop", "xproxy-account-name": "acme"}.items()
