@@ -105,12 +105,7 @@ def finish_reason(reason: Any) -> str:
 
 
 def _inputs(request: dict[str, Any]) -> Iterator[Message]:
-    for key, reader in _REQUESTS.items():
-        if request.get(key) is not None:
-            found = list(reader(request[key], request))
-            if found:
-                yield from found
-                return
+    yield from _read_by(_REQUESTS, request)
 
 
 def _turns(messages: Any, request: dict[str, Any]) -> Iterator[Message]:
@@ -207,8 +202,8 @@ def _cohere(message: Any, request: dict[str, Any]) -> Iterator[Message]:
     yield from _input("user", text_part(message))
 
 
-_Requests = Callable[[Any, dict[str, Any]], Iterator[Message]]
-_REQUESTS: dict[str, _Requests] = {
+_Reader = Callable[[Any, dict[str, Any]], Iterator[Message]]
+_REQUESTS: dict[str, _Reader] = {
     "messages": _turns,
     "contents": _contents,
     "input": _items,
@@ -251,12 +246,13 @@ def _outputs(answer: Any) -> Iterator[Message]:
         yield from _output(text_part(answer), "stop")
     if not isinstance(answer, dict):
         return
-    for key, reader in _ANSWERS.items():
-        if answer.get(key) is not None:
-            found = list(reader(answer[key], answer))
-            if found:
-                yield from found
-                return
+    yield from _read_by(_ANSWERS, answer)
+
+
+def _read_by(readers: dict[str, _Reader], said: dict[str, Any]) -> list[Message]:
+    """What the first reader finds whose key is there and holds something."""
+    found = (list(reader(said[key], said)) for key, reader in readers.items() if said.get(key) is not None)
+    return next((messages for messages in found if messages), [])
 
 
 def _choices(choices: Any, answer: dict[str, Any]) -> Iterator[Message]:
@@ -322,7 +318,7 @@ def _made(images: Any, answer: dict[str, Any]) -> Iterator[Message]:
             yield from _output([media("image", None, image.get("url"))], "stop")
 
 
-_ANSWERS: dict[str, _Requests] = {
+_ANSWERS: dict[str, _Reader] = {
     "choices": _choices,
     "candidates": _candidates,
     "output": _output_of,
