@@ -82,7 +82,7 @@ def test_the_oldest_are_first_whatever_happens_to_them(monkeypatch: pytest.Monke
         backlog.end(task, was_taken=False)
         return task.items[0]
 
-    items = [Item(None, None, None) for _ in range(7)]
+    items = [Item(None, None) for _ in range(7)]
     for item in items:
         item.held = EncodedPacket(b"x" * 100, packet)
         backlog.add(item)

@@ -88,7 +88,7 @@ class Service:
 
 def name_of(item: Item) -> str:
     """Whose packet it is, or is going to be."""
-    packet = item.held.packet if isinstance(item.held, EncodedPacket) else item.span
+    packet = item.held.packet if isinstance(item.held, EncodedPacket) else item.payload
     return packet.response_id if packet is not None else f"on disk {id(item)}"  # type: ignore[attr-defined]
 
 
