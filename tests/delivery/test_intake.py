@@ -273,6 +273,23 @@ def test_a_span_kept_out_of_the_context_waits_for_ours(processing: Pipeline) -> 
     assert processing.packets() == [("-", 3), ("chatcmpl-1", 10), ("chatcmpl-2", 20)]
 
 
+def test_a_flush_in_the_middle_of_a_call_bills_it_once(pipeline: Pipeline) -> None:
+    """What was sent then is known to the span around it, though neither has an id and the two count differently."""
+    outer = pipeline.start(LOOP)
+    pipeline.end(pipeline.start(parent=outer), response_id=None)
+    assert pipeline.packets() == [("-", 10)]
+    pipeline.end(outer, response_id=None, tokens=100)
+    assert pipeline.packets() == [("-", 10)]
+
+
+def test_more_background_responses_than_can_be_kept_are_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest, without units: none goes silently."""
+    monkeypatch.setattr(intake_module, "_MAX_REMEMBERED", 2)
+    for number in range(5):
+        pipeline.end(pipeline.start(), response_id=f"resp_{number}", tokens=None)
+    assert [name for name, _ in pipeline.packets()] == ["resp_0", "resp_1", "resp_2"]
+
+
 POLL = {"gen_ai.operation.name": "fetch_response"}
 
 

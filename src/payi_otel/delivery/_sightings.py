@@ -104,7 +104,7 @@ class Sightings:
                 return True
         return any(
             self._is_told_again(other, call)
-            for other in reversed(self._recent)
+            for other in reversed(list(self._recent))  # a copy: a collector may end a span in the middle of it
             if (call.response_id is None or other.response_id is None) and _is_alike(other, call)
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -64,6 +65,8 @@ class Intake:
         """By what stands above them, calls that have ended inside it."""
         self._ended: dict[int, Call] = {}
         self._sightings = Sightings()
+        self._due: deque[Payload] = deque()
+        """What is settled, on its way to the queue."""
         self._unfinished: dict[str, Call] = {}
         """Background responses, by their ids: a later look at one finds its usage."""
 
@@ -96,42 +99,55 @@ class Intake:
         if payload is None and self._sees_starts and context.span_id not in self._open and not has_usage(span.attributes or {}):
             return
         is_own = payload is not None or (scope is not None and scope.name.startswith(OWN_SCOPES))
-        with self._lock:
-            above = self._above(span)
-            is_known = context.span_id in self._scopes
-            whose = self._scopes.pop(context.span_id) if is_known else current_scope()
-            below = self._waiting.pop(context.span_id, [])
-            is_early = self._inner.pop(context.span_id, 0) > 0
-            if is_own:
-                self._take_own(span, payload, below, above)
-            else:
-                self._take_other(span, whose, below, above, is_early=is_early)
+        try:
+            with self._lock:
+                above = self._above(span)
+                is_known = context.span_id in self._scopes
+                whose = self._scopes.pop(context.span_id) if is_known else current_scope()
+                below = self._waiting.pop(context.span_id, [])
+                is_early = self._inner.pop(context.span_id, 0) > 0
+                if is_own:
+                    self._take_own(span, payload, below, above)
+                else:
+                    self._take_other(span, whose, below, above, is_early=is_early)
+        finally:
+            if payload is not None:
+                self.offer(payload)
+            self._hand_over()
 
     def export(self, spans: Sequence[ReadableSpan]) -> None:
         """Takes spans that ended, without having seen them start."""
         for span in spans:
             self.end(span)
         with self._lock:
-            if self._waiting and self._timer is None:
-                self._wait()
+            self._wait()
 
     def offer(self, payload: Payload) -> None:
-        """Takes a call of ours whose span no pipeline sees end."""
+        """Takes a call of ours, also one whose span no pipeline sees end."""
         payload.ticket = self._queue.submit(payload)
 
     def release(self) -> None:
         """Sends what waits for spans that have not ended."""
         with self._lock:
             self._release(lambda call: True)
+        self._hand_over()
 
     def finish(self) -> None:
         """Sends everything, background responses too that nobody found finished."""
         with self._lock:
             self._release(lambda call: True)
-            unfinished, self._unfinished = self._unfinished, {}
-            for call in unfinished.values():
-                if not self._sightings.knows(call.response_id):
-                    self._submit(call)
+            while self._unfinished:
+                self._give_up_oldest()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Outside of the lock: the queue's first packet starts a thread."""
+        while self._due:
+            try:
+                payload = self._due.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self._queue.submit(payload)
 
     # what they mean
 
@@ -162,7 +178,6 @@ class Intake:
             for call in same:
                 if call.payload is not None:
                     fill_in(payload, call.payload)
-            payload.ticket = self._queue.submit(payload)
         _keep(self._ended, span.context.span_id, own, _MAX_REMEMBERED)
         self._sightings.add(own)
         self._pass_up([*(call for call in below if call not in same), own], above)
@@ -223,13 +238,21 @@ class Intake:
                 return
             call = Call(finished(found.payload, payload), found.trace_id, found.scope_name)
         elif payload.usage is None and payload.failure is None and response_id is not None and response_id.startswith("resp_"):
-            _keep(self._unfinished, response_id, call, _MAX_REMEMBERED)
+            self._unfinished[response_id] = call
+            if len(self._unfinished) > _MAX_REMEMBERED:
+                self._give_up_oldest()
             return
         if self._waits_for_ours(call) or self._sightings.has(call):
             return
         self._unfinished.pop(response_id or "", None)
         self._sightings.add(call.known())
-        self._submit(call)
+        self._due.append(call.payload or payload)
+
+    def _give_up_oldest(self) -> None:
+        """Of the background responses: its packet says that its usage is missing."""
+        call = self._unfinished.pop(next(iter(self._unfinished)))
+        if call.payload is not None and not self._sightings.knows(call.response_id):
+            self._due.append(call.payload)
 
     def _waits_for_ours(self, call: Call) -> bool:
         """Whether a call of ours is open that may be the same: some instrumentations keep their spans out of the context, and end first."""
@@ -243,13 +266,11 @@ class Intake:
                 return True
         return False
 
-    def _submit(self, call: Call) -> None:
-        if call.payload is not None:
-            self._queue.submit(call.payload)
-
     # waiting
 
     def _wait(self) -> None:
+        if self._timer is not None or not any(call.payload is not None for calls in self._waiting.values() for call in calls):
+            return
         self._timer = threading.Timer(_HOLD_S, self._release_old)
         self._timer.daemon = True
         self._timer.name = "payi-intake"
@@ -260,8 +281,8 @@ class Intake:
             self._timer = None
             before_s = time.monotonic() - _HOLD_S
             self._release(lambda call: call.since_s <= before_s)
-            if self._waiting:
-                self._wait()
+            self._wait()
+        self._hand_over()
 
     def _release(self, is_due: Callable[[Call], bool]) -> None:
         late, self._late = self._late, {}
@@ -270,10 +291,10 @@ class Intake:
         waiting, self._waiting = self._waiting, {}
         for above, calls in waiting.items():
             for call in calls:
-                if is_due(call):
+                is_sent = is_due(call)
+                if is_sent:
                     self._send(call)
-                else:
-                    self._waiting.setdefault(above, []).append(call)
+                self._waiting.setdefault(above, []).append(call.known() if is_sent else call)  # what stands above it will ask
 
 
 def _merge(outer: Call, inner: list[Call]) -> None:
