@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +27,9 @@ from record import environment, installed  # noqa: E402 - as above
 
 ORDERS = ("ours first", "theirs first", "theirs alone")
 CASES = {
-    "genai-openai": ("chat", "chat-stream", "chat-within", "response", "response-background"),
+    "genai-openai": ("chat", "chat-stream", "chat-within", "response"),
     "traceloop-openai": ("chat", "chat-stream", "response"),
-    "openinference-openai": ("chat", "chat-stream", "response", "response-background"),
+    "openinference-openai": ("chat", "chat-stream", "response"),
     "genai-anthropic": ("messages", "messages-stream"),
     "native-anthropic": ("messages", "messages-stream", "messages-stream-helper"),
     "traceloop-anthropic": ("messages", "messages-stream"),
@@ -42,6 +42,8 @@ CASES = {
     "openinference-google-genai": ("generate", "generate-stream"),
 }
 """By package, the cases that are shown."""
+BACKGROUND = {"genai-openai": ("response-background",), "openinference-openai": ("response-background",)}
+"""Others, in a process of their own: the answers of all cases have the same few ids."""
 OURS = "payi_otel."
 
 
@@ -58,8 +60,8 @@ class Row(NamedTuple):
     """`exact`, or what they came to in all: input and output."""
 
 
-def run(package: Package, case: Case, order: str) -> Row:
-    """One case, in this process."""
+def run(package: Package, names: Sequence[str], order: str) -> list[Row]:
+    """Cases of a package, in this process."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -68,10 +70,9 @@ def run(package: Package, case: Case, order: str) -> Row:
     import payi_otel
     from payi_otel.testing import IngestServer
 
-    spans, provider, server = InMemorySpanExporter(), TracerProvider(), ProviderServer()
+    spans, provider, rows = InMemorySpanExporter(), TracerProvider(), list[Row]()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(provider)
-    server.script(*case.replies)
     with IngestServer() as ingest:
 
         def ours() -> None:
@@ -80,26 +81,46 @@ def run(package: Package, case: Case, order: str) -> Row:
 
         if order != "theirs first":
             ours()
-        for instrument in package.before:
+        for instrument in (*package.before, *package.after):
             if instrument.__name__ != "native":  # the global provider is set above
                 instrument(provider)
         if order == "theirs first":
             ours()
-        client = case.client(server.url)
-        for instrument in package.after:
-            instrument(provider)
-        with provider.get_tracer("application").start_as_current_span("ask") if case.within else trace.use_span(trace.INVALID_SPAN):
-            case.call(client)
-        del client
-        gc.collect()
+        for name in names:
+            case, before = package.case(name), len(ingest.requests)
+            call(case, provider)
+            assert payi_otel.flush(20)
+            scopes = Counter(
+                span.instrumentation_scope.name for span in spans.get_finished_spans() if span.instrumentation_scope is not None
+            )
+            spans.clear()
+            mine = sum(count for scope, count in scopes.items() if scope.startswith(OURS))
+            theirs = sum(scopes.values()) - mine - scopes["application"]
+            rows.append(Row(package.name, name, order, mine, theirs, *worth(case, ingest.requests[before:])))
         payi_otel.shutdown(20)
-        scopes = Counter(span.instrumentation_scope.name for span in spans.get_finished_spans() if span.instrumentation_scope is not None)
-        made = [packet["body"]["units"] for packet in ingest.packets]
-    mine = sum(count for name, count in scopes.items() if name.startswith(OURS))
-    theirs = sum(scopes.values()) - mine - scopes["application"]
-    exact = total(made) == total([case.units or {}])
+        late = len(ingest.requests) - sum(row.packets for row in rows)  # a background response that nobody found finished
+        return [row._replace(packets=row.packets + late, units="0/0") if late and row.packets == 0 else row for row in rows]
+
+
+def call(case: Case, provider: Any) -> None:
+    """A client, what it does, and its end."""
+    from opentelemetry import trace
+
+    server = ProviderServer()
+    server.script(*case.replies)
+    client = case.client(server.url)
+    with provider.get_tracer("application").start_as_current_span("ask") if case.within else trace.use_span(trace.INVALID_SPAN):
+        case.call(client)
+    del client
+    gc.collect()
+    server.close()
+
+
+def worth(case: Case, packets: list[dict[str, Any]]) -> tuple[int, str]:
+    """How many packets (requests: the server counts those of one id as one), and whether their units are those of the case."""
+    made = [packet["body"]["units"] for packet in packets]
     sums = "/".join(str(sum(unit[side] for one in made for unit in one.values())) for side in ("input", "output"))
-    return Row(package.name, case.name, order, mine, theirs, len(made), "exact" if exact else sums)
+    return len(made), "exact" if total(made) == total([case.units or {}]) else sums
 
 
 def total(units: list[Any]) -> dict[tuple[str, str], int]:
@@ -111,24 +132,28 @@ def total(units: list[Any]) -> dict[tuple[str, str], int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def apart(package: Package, case: Case, order: str) -> Row:
-    """One case, in a process of its own."""
+def apart(package: Package, names: Sequence[str], order: str) -> list[Row]:
+    """Cases of a package, in a process of their own."""
     from payi_otel.instrumentors._discovery import all_instrumentors
 
     alone = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(one.name for one in all_instrumentors())} if order == "theirs alone" else {}
-    command = [sys.executable, str(Path(__file__)), "--one", package.name, case.name, order]
-    done = subprocess.run(command, check=False, env={**environment(package, case), **alone}, capture_output=True, text=True, timeout=120)
+    environments = [environment(package, package.case(name)) for name in names]
+    assert environments.count(environments[0]) == len(environments), "cases with an environment of their own need a process of their own"
+    command = [sys.executable, str(Path(__file__)), "--one", package.name, order, *names]
+    done = subprocess.run(command, check=False, env={**environments[0], **alone}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return Row(*json.loads(done.stdout.splitlines()[-1]))
+    return [Row(*row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
-def combinations() -> Iterator[tuple[Package, Case, str]]:
+def combinations() -> list[tuple[Package, tuple[str, ...], str]]:
     """Everything that can be shown with what is installed."""
-    for package in PACKAGES:
-        if package.name in CASES and installed(package) is not None:
-            for name in CASES[package.name]:
-                for order in ORDERS:
-                    yield package, package.case(name), order
+    return [
+        (package, table[package.name], order)
+        for package in PACKAGES
+        for table in (CASES, BACKGROUND)
+        if package.name in table and installed(package) is not None
+        for order in ORDERS
+    ]
 
 
 def render(rows: list[Row]) -> str:
@@ -158,10 +183,10 @@ def main(arguments: list[str]) -> int:
     """Prints the page, or one row."""
     if arguments[:1] == ["--one"]:
         package = next(one for one in PACKAGES if one.name == arguments[1])
-        print(json.dumps(run(package, package.case(arguments[2]), arguments[3])))
+        print(json.dumps(run(package, arguments[3:], arguments[2])))
         return 0
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        rows = list(pool.map(lambda one: apart(*one), combinations()))
+        rows = [row for rows in pool.map(lambda one: apart(*one), combinations()) for row in rows]
     sys.stdout.write(render(rows))
     return 0
 
