@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from payi_otel.context.scope import Scope, ScopeChange, enter, leave, set_defaults, unset_defaults
 from payi_otel.delivery import intake as intake_module
+from payi_otel.delivery._sightings import sightings
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.exporters.span_exporter import PayiSpanExporter
 from payi_otel.packets.convert import PacketRules, to_packet
@@ -38,6 +41,7 @@ def clean() -> Iterator[None]:
     yield
     unset_defaults()
     registry._others.clear()
+    sightings.clear()
     registry._open.clear()
 
 
@@ -288,6 +292,114 @@ def test_more_background_responses_than_can_be_kept_are_said(pipeline: Pipeline,
     for number in range(5):
         pipeline.end(pipeline.start(), response_id=f"resp_{number}", tokens=None)
     assert [name for name, _ in pipeline.packets()] == ["resp_0", "resp_1", "resp_2"]
+
+
+def test_a_gateways_own_name_and_id_make_no_second_call(pipeline: Pipeline) -> None:
+    """The same usage, one inside the other."""
+    outer = pipeline.start(LOOP, **{"gen_ai.request.model": "my-router"})
+    pipeline.end(pipeline.start(parent=outer), response_id="chatcmpl-1")
+    pipeline.end(outer, response_id="gen-123")
+    assert pipeline.packets() == [("chatcmpl-1", 10)]
+
+
+def test_a_call_inside_a_call_of_the_same_model_is_a_call(pipeline: Pipeline) -> None:
+    """A tool that asks the model again: the two took quite different amounts."""
+    outer = pipeline.start(LOOP)
+    inner = pipeline.start(parent=outer)
+    pipeline.end(inner, response_id=None, tokens=3, **{"gen_ai.usage.output_tokens": 1})
+    pipeline.end(outer, response_id=None, tokens=900, **{"gen_ai.usage.output_tokens": 90})
+    assert pipeline.packets() == [("-", 3), ("-", 900)]
+
+
+def test_a_sum_of_what_is_inside_is_no_call(pipeline: Pipeline) -> None:
+    """A framework's span over several requests."""
+    outer = pipeline.start(LOOP, **{"gen_ai.request.model": "my-router"})
+    for number in (1, 2):
+        pipeline.end(pipeline.start(parent=outer), response_id=f"chatcmpl-{number}", tokens=number)
+    pipeline.end(outer, response_id=None, tokens=3)
+    assert pipeline.packets() == [("chatcmpl-1", 1), ("chatcmpl-2", 2)]
+
+
+def test_an_attempt_that_failed_gets_nothing_of_the_one_that_did_not(pipeline: Pipeline) -> None:
+    """A fallback to another model, told by a span that asked for the first."""
+    outer = pipeline.start(LOOP)
+    pipeline.end(pipeline.start(parent=outer), response_id=None, tokens=None, **{"error.type": "RateLimitError"})
+    other = {"gen_ai.request.model": "claude-opus-5", "gen_ai.provider.name": "anthropic"}
+    pipeline.end(pipeline.start(parent=outer, **other), response_id="msg_1")
+    pipeline.end(outer, response_id=None)
+    assert pipeline.packets() == [("-", 0), ("msg_1", 10)]
+
+
+def test_alike_is_not_the_same(pipeline: Pipeline) -> None:
+    """Of two scopes, at once, with the same usage, and not one model; or with one model, one after the other."""
+    mini = {"gen_ai.request.model": "gpt-5-mini"}
+    one, other = pipeline.start(), pipeline.start("openinference.instrumentation.langchain", **mini)
+    pipeline.end(one)
+    pipeline.end(other, response_id=None)
+    time.sleep(0.01)
+    pipeline.end(pipeline.start("openinference.instrumentation.llama_index", **mini), response_id=None)
+    assert pipeline.packets() == [("-", 10), ("-", 10), ("chatcmpl-1", 10)]
+
+
+@pytest.mark.parametrize("attributes", [{"gen_ai.operation.name": "invoke_agent"}, {"openinference.span.kind": "CHAIN"}])
+def test_calls_inside_an_agents_span_are_sent_at_once(processing: Pipeline, attributes: dict[str, str]) -> None:
+    """It may be open for an hour."""
+    agent = processing.start("openinference.instrumentation.openai_agents", **attributes)
+    for number in range(100):
+        processing.end(processing.start(parent=agent), response_id=f"chatcmpl-{number}")
+    assert len(processing.packets(releases=False)) == 100
+    agent.end()
+
+
+def test_no_call_waits_for_long_for_what_stands_above_it(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span of a call that does not end, or one inside that does not; when it does after all, nothing is billed twice."""
+    monkeypatch.setattr(intake_module, "_HOLD_S", 0.2)
+    outer = pipeline.start(LOOP)
+    pipeline.end(pipeline.start(parent=outer))
+    assert pipeline.sink.wait_for_packets(1, 10)
+    early = pipeline.start(LOOP)
+    inner = pipeline.start(parent=early)
+    pipeline.end(early, response_id="chatcmpl-2")
+    assert pipeline.sink.wait_for_packets(2, 10)
+    pipeline.end(inner, response_id="chatcmpl-2")
+    pipeline.end(outer)
+    assert pipeline.packets() == [("chatcmpl-1", 10), ("chatcmpl-2", 10)]
+
+
+def test_two_exporters_whose_batches_part_a_call_make_one_packet() -> None:
+    """Each has seen but one of its spans."""
+    first, second = Pipeline(by_exporter=True), Pipeline(by_exporter=True)
+    outer = first.start(LOOP)
+    inner = first.start(parent=outer)
+    first.end(inner)
+    assert first.packets() == [("chatcmpl-1", 10)]
+    outer.set_attributes({"gen_ai.response.id": "chatcmpl-1", "gen_ai.usage.input_tokens": 10})
+    first.provider.shutdown()
+    outer.end()
+    second.exporter.export([inner, outer])
+    assert second.packets() == []
+    second.provider.shutdown()
+
+
+def test_a_log_handler_that_makes_spans_is_not_waited_for(processing: Pipeline) -> None:
+    """The line about a late call goes to a handler that itself ends a span: no lock of ours is held then."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            thread = threading.Thread(target=lambda: processing.end(processing.start(), response_id="chatcmpl-log"))
+            thread.start()
+            thread.join(10)
+            done.append(not thread.is_alive())
+
+    done: list[bool] = []
+    logger, handler = logging.getLogger("payi.instrument.delivery"), Handler()
+    processing.queue.shutdown(1)
+    logger.addHandler(handler)
+    try:
+        processing.end(processing.start())
+    finally:
+        logger.removeHandler(handler)
+    assert done == [True]
 
 
 POLL = {"gen_ai.operation.name": "fetch_response"}

@@ -15,9 +15,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from payi_otel import _ingest_rules as rules
+from payi_otel.context.baggage import set_propagation
 from payi_otel.context.scope import Scope, set_defaults, unset_defaults
+from payi_otel.delivery._sightings import sightings
 from payi_otel.delivery.intake import Intake
 from payi_otel.packets.convert import PacketRules, to_packet
+from payi_otel.packets.dialects import is_same_model
 from payi_otel.payload import Payload, registry
 
 GOLDENS = list(goldens())
@@ -74,6 +77,7 @@ def tracked() -> Iterator[None]:
     yield
     unset_defaults()
     registry._others.clear()
+    sightings.clear()
 
 
 def packets_of(golden: Golden, *, sees_starts: bool = True) -> list[dict[str, Any]]:
@@ -130,6 +134,7 @@ def test_an_exporter_bills_what_a_processor_bills(golden: Golden) -> None:
     """Although it sees no span start; only of spans that end before those inside them it knows less."""
     made = [{key: packet[key] for key in ("category", "resource", "units")} for packet in packets_of(golden)]
     registry._others.clear()
+    sightings.clear()
     exported = [{key: packet[key] for key in ("category", "resource", "units")} for packet in packets_of(golden, sees_starts=False)]
     if golden.name == "genai-bedrock-then-botocore/invoke-claude-stream":
         assert len(made) == len(exported) == 1
@@ -307,10 +312,11 @@ def test_the_oldest_conventions_are_understood() -> None:
     assert (packet["provider_request_json"], packet["provider_response_json"]) == ('{"messages":["Hello?"]}', '{"messages":["Yes."]}')
 
 
-@pytest.mark.parametrize("count", [-1, True, "12", 1.5, float("nan"), None, (1, 2)], ids=repr)
+@pytest.mark.parametrize("count", [-1, True, "12", 1.5, float("nan"), float("inf"), None, (1, 2)], ids=repr)
 def test_a_number_that_is_none_is_not_billed(count: Any) -> None:
     """Whatever stands there; the rest is."""
-    (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", {**CHAT, "gen_ai.usage.input_tokens": count}))
+    odd = {"gen_ai.usage.input_tokens": count, "gen_ai.response.time_to_first_chunk": float("inf")}
+    (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", {**CHAT, **odd}))
     assert packet["units"] == {"text": {"input": 0, "output": 5}}
 
 
@@ -359,15 +365,28 @@ def test_the_host_says_more_than_the_providers_name(said: dict[str, str], catego
     assert (packet["category"], packet["resource"]) == (category, resource)
 
 
-def test_attributes_of_a_baggage_processor_say_whose_call_it_is() -> None:
-    """`payi.*` on the span counts over the scope; what cannot be read is left out."""
-    said = {**CHAT, "payi.user_id": "grace", "payi.limit_ids": "a,b", "payi.use_case_version": "new"}
-    (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", said))
-    assert {key: packet.get(key) for key in ("user_id", "limit_ids", "use_case_version")} == {
-        "user_id": "grace",
-        "limit_ids": ["a", "b"],
-        "use_case_version": None,
-    }
+SAID_BY_BAGGAGE = {
+    "payi.user_id": "grace",
+    "payi.use_case_version": "new",
+    "payi.request_properties": "[" * 100_000,
+    "payi.log_prompt_and_response": "false",
+}
+
+
+@pytest.mark.parametrize(("trusted", "sees_starts"), [(True, False), (True, True), (False, False)])
+def test_attributes_of_a_baggage_processor_say_whose_call_it_is(trusted: bool, sees_starts: bool) -> None:
+    """Behind an exporter, which knows no scope; where baggage is trusted, for the fields that cross, as far as they can be read."""
+    set_propagation(("user_id", "use_case_version", "request_properties"), trust_inbound=trusted)
+    span = span_of("opentelemetry.instrumentation.genai.openai", {**CHAT, **SAID_BY_BAGGAGE})
+    queue = KeepingQueue()
+    intake = Intake(queue, sees_starts=sees_starts)  # type: ignore[arg-type]
+    if sees_starts:
+        intake.start(span)
+    intake.export([span])
+    intake.finish()
+    set_propagation((), trust_inbound=False)
+    (payload,) = queue.payloads
+    assert payload.scope == Scope(user_id="grace" if trusted and not sees_starts else "ada")
 
 
 def test_no_content_with_logging_off_and_no_inline_data() -> None:
@@ -383,6 +402,36 @@ def test_no_content_with_logging_off_and_no_inline_data() -> None:
     (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", said), log_prompt_and_response=False)
     assert "secret" not in json.dumps(packet)
     registry._others.clear()
+    sightings.clear()
     (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", dict(said)))
     assert "secret" in packet["provider_request_json"]
     assert "AAAA" not in packet["provider_request_json"]
+
+
+def test_an_id_that_a_limit_cut_is_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be that of every call."""
+    monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "10")
+    (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", CHAT))
+    assert packet["provider_response_id"].startswith("payi_")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4.1", "gpt-4.1-mini", False),
+        ("claude-opus-5", "us.anthropic.claude-opus-5-v1:0", True),
+        ("claude-opus-5", "claude-opus-5-20260901", True),
+        ("claude-opus-5@20260901", "anthropic.claude-opus-5", True),
+        ("nova-lite-v1:0", "us.amazon.nova-lite-v1:0", True),
+        ("models/gemini-2.5-flash", "gemini-2.5-flash-001", True),
+        ("gemini-2.5-flash", "gemini-2.5-pro", False),
+        ("gemini-2.5-flash", "gemini-2.5-flash-lite", False),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.meta.llama4-v1:0", "meta.llama4-v1:0", True),
+        ("gpt-4o", None, False),
+    ],
+)
+def test_names_of_one_model(one: str, other: str | None, same: bool) -> None:
+    """Without vendor, region, version and date, and not one inside the other."""
+    assert is_same_model([one, None], [other]) is same

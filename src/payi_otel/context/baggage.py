@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
@@ -141,11 +141,16 @@ def to_entries(scope: Scope) -> dict[str, object]:
 
 def inbound(context: Context) -> dict[str, Any]:
     """What a trusted caller's baggage says, as values of a `ScopeChange`; {} where it is not trusted."""
+    return trusted(lambda name: baggage.get_baggage(name, context))
+
+
+def trusted(get: Callable[[str], object]) -> dict[str, Any]:
+    """What entries `payi.<field>` say, wherever they stand: `get` gives one by its name, or None."""
     if not _policy.trust_inbound:
         return {}
     values: dict[str, Any] = {}
     for name in _policy.fields:
-        value = baggage.get_baggage(PREFIX + name, context)
+        value = get(PREFIX + name)
         if value is not None and value != "":
             try:
                 values[name] = _read(name, str(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from typing import Final
@@ -14,7 +15,11 @@ _MAX_BY_ID: Final = 10_000
 _MAX_RECENT: Final = 500
 """Calls among which one without an id is looked for; it ends with the one it is, so that few stand between them."""
 _TOLERANCE_NS: Final = 50_000_000
-"""Two wrappers around one call read the clock one after the other, on a busy machine some time apart; ours keeps milliseconds."""
+"""Two wrappers around one call read the clock one after the other, on a busy machine some time apart."""
+_ROUNDING_NS: Final = 1_000_000
+"""Ours keeps milliseconds."""
+_TOKENS_OFF: Final = 2
+"""OpenLLMetry adds the first event's output to the last one's."""
 _FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
 """Frameworks make ids of their own where a provider's should stand."""
 
@@ -56,13 +61,23 @@ class Call:
         """Other scopes that have told of it."""
 
     def is_same_as(self, other: Call) -> bool:
-        """Whether two spans, one inside the other, are of one call."""
-        if self.is_guess and None not in (self.totals, other.totals) and self.totals != other.totals:
+        """Whether two spans, one inside the other, are of one call: by id, by what it took, else by its model."""
+        if self.is_guess and not (_is_over_the_same_time(self, other) and self.totals in (None, other.totals)):
             return False
         one, two = self.response_id, other.response_id
+        if one and one == two:
+            return True
+        if self.totals is not None and self.totals == other.totals and any(self.totals):
+            return True  # whatever a gateway or a framework calls it
         if one and two and PayiCategories.aws_bedrock not in (self.category, other.category):
-            return one == two
-        return is_same_model(self.models, other.models)  # Bedrock has two ids for an answer: its own and the model's
+            return False  # Bedrock has two ids for an answer: its own and the model's
+        return is_same_model(self.models, other.models) and self._is_near(other)
+
+    def _is_near(self, other: Call) -> bool:
+        """Whether two counts may be of one call: dialects differ in what they leave out of the input, hardly in the output."""
+        if self.totals is None or other.totals is None:
+            return True
+        return self.totals[0] == other.totals[0] or abs(self.totals[1] - other.totals[1]) <= _TOKENS_OFF
 
     def began_with(self, payload: Payload) -> bool:
         """Whether a call of ours began at about the same time, with the same model."""
@@ -81,6 +96,10 @@ class Sightings:
     """Finds the call of a span that stands in no relation to the span it was billed by: frameworks begin traces of their own."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all."""
         self._by_id: dict[str, list[Call]] = {}
         self._recent: deque[Call] = deque(maxlen=_MAX_RECENT)
 
@@ -110,18 +129,27 @@ class Sightings:
 
     def _is_told_again(self, other: Call, call: Call) -> bool:
         """Another scope's span over the same time; each scope tells of a call once."""
-        if other.scope_name == call.scope_name or call.scope_name in other.seen_by or not _is_within(other, call):
+        if other.scope_name == call.scope_name or call.scope_name in other.seen_by or not _is_over_the_same_time(other, call):
             return False
         other.seen_by.add(call.scope_name)
         return True
 
 
-def _is_within(one: Call, other: Call) -> bool:
-    """Whether one's time lies within the other's."""
-    if one.end_ns - one.start_ns > other.end_ns - other.start_ns:
-        one, other = other, one
-    return other.start_ns - _TOLERANCE_NS <= one.start_ns and one.end_ns <= other.end_ns + _TOLERANCE_NS
+def _is_over_the_same_time(one: Call, other: Call) -> bool:
+    """Whether one's time lies within the other's, or both begin and end at about the same time."""
+    if max(one.start_ns, other.start_ns) > min(one.end_ns, other.end_ns) + _ROUNDING_NS:
+        return False
+    starts, ends = one.start_ns - other.start_ns, one.end_ns - other.end_ns
+    is_within = (starts >= -_ROUNDING_NS and ends <= _ROUNDING_NS) or (starts <= _ROUNDING_NS and ends >= -_ROUNDING_NS)
+    return is_within or (abs(starts) <= _TOLERANCE_NS and abs(ends) <= _TOLERANCE_NS)
 
 
 def _is_alike(one: Call, other: Call) -> bool:
+    """The same model and usage; where one tells of no usage, nothing but the model: it could not be billed for any."""
     return (one.totals is None or other.totals is None or one.totals == other.totals) and is_same_model(one.models, other.models)
+
+
+sightings = Sightings()
+"""The process's one memory: several pipelines may see one call, each of them another of its spans."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=sightings.clear)

@@ -16,9 +16,9 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan
 
 from payi_otel.context.scope import Scope, current_scope
-from payi_otel.delivery._sightings import Call, Sightings
+from payi_otel.delivery._sightings import Call, sightings
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, may_be_call, read_call
+from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, may_be_call, read_call, scope_of_attributes
 from payi_otel.payload import Payload, registry
 
 K = TypeVar("K")
@@ -29,7 +29,9 @@ _MAX_OPEN: Final = 50_000
 _MAX_REMEMBERED: Final = 10_000
 """Calls that are remembered after their end, to know them again; and calls that wait for what stands above them."""
 _HOLD_S: Final = 5.0
-"""An exporter does not see spans start. A call it was given waits so long for the spans above it, which end later."""
+"""A call waits so long for the spans above it, which end later."""
+_MAX_BACKGROUND_S: Final = 3600.0
+"""And so long to be found finished, where it is one in the background."""
 
 
 class Intake:
@@ -63,8 +65,9 @@ class Intake:
         """By call of another instrumentation, its scope; None where it is not to be recorded."""
         self._waiting: dict[int, list[Call]] = {}
         """By what stands above them, calls that have ended inside it."""
+        self._has_unsent = False
+        """Something of `_late` or `_waiting` is still to be sent, perhaps."""
         self._ended: dict[int, Call] = {}
-        self._sightings = Sightings()
         self._due: deque[Payload] = deque()
         """What is settled, on its way to the queue."""
         self._unfinished: dict[str, Call] = {}
@@ -99,11 +102,10 @@ class Intake:
         if payload is None and self._sees_starts and context.span_id not in self._open and not has_usage(span.attributes or {}):
             return
         is_own = payload is not None or (scope is not None and scope.name.startswith(OWN_SCOPES))
+        whose = None if is_own else self._whose(span)
         try:
             with self._lock:
                 above = self._above(span)
-                is_known = context.span_id in self._scopes
-                whose = self._scopes.pop(context.span_id) if is_known else current_scope()
                 below = self._waiting.pop(context.span_id, [])
                 is_early = self._inner.pop(context.span_id, 0) > 0
                 if is_own:
@@ -119,8 +121,6 @@ class Intake:
         """Takes spans that ended, without having seen them start."""
         for span in spans:
             self.end(span)
-        with self._lock:
-            self._wait()
 
     def offer(self, payload: Payload) -> None:
         """Takes a call of ours, also one whose span no pipeline sees end."""
@@ -146,10 +146,20 @@ class Intake:
             try:
                 payload = self._due.popleft()
             except IndexError:  # another thread was faster
-                return
+                break
             self._queue.submit(payload)
+        if self._has_unsent and self._timer is None:
+            self._wait()
 
     # what they mean
+
+    def _whose(self, span: ReadableSpan) -> Scope | None:
+        """Whose call a span may be; None where it is not to be recorded."""
+        assert span.context is not None
+        if span.context.span_id in self._scopes:
+            return self._scopes.pop(span.context.span_id)
+        scope = current_scope()
+        return scope if scope is None or self._sees_starts else scope_of_attributes(scope, span.attributes or {})
 
     def _above(self, span: ReadableSpan) -> int | None:
         """What may stand above a span: the nearest call, or, where starts are not seen, whatever its parent is."""
@@ -179,7 +189,7 @@ class Intake:
                 if call.payload is not None:
                     fill_in(payload, call.payload)
         _keep(self._ended, span.context.span_id, own, _MAX_REMEMBERED)
-        self._sightings.add(own)
+        sightings.add(own)
         self._pass_up([*(call for call in below if call not in same), own], above)
 
     def _take_other(self, span: ReadableSpan, scope: Scope | None, below: list[Call], above: int | None, *, is_early: bool) -> None:
@@ -192,10 +202,11 @@ class Intake:
         kind, payload = read
         scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
         call = Call(payload, span.context.trace_id, scope_name, is_poll=kind == "poll")
-        same = [inner for inner in below if inner.is_same_as(call)]
+        same = [inner for inner in below if inner.is_same_as(call)] or _summed_up_by(call, below)
         _merge(call, same)
         _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)
         if is_early and not same:
+            self._has_unsent = True
             self._late[span.context.span_id] = (call, above)  # what is inside it may know more, and ends in a moment
             self._pass_up(below, above)
         else:
@@ -216,6 +227,7 @@ class Intake:
             elif above is None or (self._sees_starts and above not in self._open):
                 self._send(call)
             else:
+                self._has_unsent = self._has_unsent or call.payload is not None
                 self._waiting.setdefault(above, []).append(call)
         if len(self._waiting) > _MAX_REMEMBERED:
             for oldest in self._waiting.pop(next(iter(self._waiting))):
@@ -242,16 +254,16 @@ class Intake:
             if len(self._unfinished) > _MAX_REMEMBERED:
                 self._give_up_oldest()
             return
-        if self._waits_for_ours(call) or self._sightings.has(call):
+        if self._waits_for_ours(call) or sightings.has(call):
             return
         self._unfinished.pop(response_id or "", None)
-        self._sightings.add(call.known())
+        sightings.add(call.known())
         self._due.append(call.payload or payload)
 
     def _give_up_oldest(self) -> None:
         """Of the background responses: its packet says that its usage is missing."""
         call = self._unfinished.pop(next(iter(self._unfinished)))
-        if call.payload is not None and not self._sightings.knows(call.response_id):
+        if call.payload is not None and not sightings.knows(call.response_id):
             self._due.append(call.payload)
 
     def _waits_for_ours(self, call: Call) -> bool:
@@ -261,7 +273,7 @@ class Intake:
         for span_id, payload in registry.open():
             waiting = self._waiting.get(span_id, [])
             if call.began_with(payload) and not any(other.is_guess and other.scope_name == call.scope_name for other in waiting):
-                call.is_guess = True
+                call.is_guess = self._has_unsent = True
                 self._waiting.setdefault(span_id, []).append(call)
                 return True
         return False
@@ -269,32 +281,48 @@ class Intake:
     # waiting
 
     def _wait(self) -> None:
-        if self._timer is not None or not any(call.payload is not None for calls in self._waiting.values() for call in calls):
-            return
-        self._timer = threading.Timer(_HOLD_S, self._release_old)
-        self._timer.daemon = True
-        self._timer.name = "payi-intake"
-        self._timer.start()
+        """Nothing waits for long: a call inside an agent's step of an hour is sent, and known to what stands above it."""
+        with self._lock:
+            unsent = (call for calls in self._waiting.values() for call in calls if call.payload is not None)
+            self._has_unsent = bool(self._late) or next(unsent, None) is not None
+            if self._timer is not None or not self._has_unsent:
+                return
+            timer = self._timer = threading.Timer(_HOLD_S, self._release_old)
+        timer.daemon = True
+        timer.name = "payi-intake"
+        timer.start()
 
     def _release_old(self) -> None:
         with self._lock:
             self._timer = None
-            before_s = time.monotonic() - _HOLD_S
-            self._release(lambda call: call.since_s <= before_s)
-            self._wait()
+            now_s = time.monotonic()
+            self._release(lambda call: call.since_s <= now_s - _HOLD_S)
+            while self._unfinished and next(iter(self._unfinished.values())).since_s <= now_s - _MAX_BACKGROUND_S:
+                self._give_up_oldest()
         self._hand_over()
 
     def _release(self, is_due: Callable[[Call], bool]) -> None:
         late, self._late = self._late, {}
-        for call, _ in late.values():
-            self._send(call)
+        for span_id, (call, above) in late.items():
+            if is_due(call):
+                self._send(call)
+            else:
+                self._late[span_id] = (call, above)
         waiting, self._waiting = self._waiting, {}
-        for above, calls in waiting.items():
+        for above_id, calls in waiting.items():
             for call in calls:
                 is_sent = is_due(call)
                 if is_sent:
                     self._send(call)
-                self._waiting.setdefault(above, []).append(call.known() if is_sent else call)  # what stands above it will ask
+                self._waiting.setdefault(above_id, []).append(call.known() if is_sent else call)  # what stands above it will ask
+
+
+def _summed_up_by(outer: Call, inner: list[Call]) -> list[Call]:
+    """The calls inside a span whose usage is theirs together: it tells of no other."""
+    totals = [call.totals for call in inner if call.totals is not None]
+    if outer.totals is None or len(totals) < 2 or outer.totals != tuple(map(sum, zip(*totals, strict=True))):
+        return []
+    return inner
 
 
 def _merge(outer: Call, inner: list[Call]) -> None:

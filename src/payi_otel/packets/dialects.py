@@ -6,6 +6,8 @@ dialects. Where two of them call one thing by different names, the names stand b
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from payi_otel import semconv
-from payi_otel.context._text import from_text
-from payi_otel.context.scope import SCOPE_FIELDS, Scope, ScopeChange
+from payi_otel.context import baggage
+from payi_otel.context.scope import Scope, ScopeChange
 from payi_otel.packets._span_content import SpanContent
 from payi_otel.packets._span_service import service_of
 from payi_otel.packets.long_prompts import CLAUDE, GEMINI, is_long_prompt
@@ -87,6 +89,8 @@ _OPENINFERENCE_KIND = "openinference.span.kind"
 _TRACELOOP_KIND = "traceloop.span.kind"
 _STARTS = frozenset({semconv.OPERATION_NAME, "gen_ai.system", semconv.PROVIDER_NAME, _OPENINFERENCE_KIND, "llm.request.type"})
 """A span of an unknown scope that has one of these at its start may be a call."""
+_NO_CALLS = frozenset({semconv.OPERATION_NAME, _OPENINFERENCE_KIND, _TRACELOOP_KIND})
+"""Where one of these is there at the start, it says what a span does."""
 
 _INPUT = (semconv.USAGE_INPUT_TOKENS, "gen_ai.usage.prompt_tokens", "llm.token_count.prompt", "llm.usage.prompt_tokens")
 _OUTPUT = (semconv.USAGE_OUTPUT_TOKENS, "gen_ai.usage.completion_tokens", "llm.token_count.completion", "llm.usage.completion_tokens")
@@ -121,7 +125,11 @@ _INVOCATION = ("llm.invocation_parameters", "embedding.invocation_parameters", "
 _MODEL_IN_JSON = re.compile(r'"model(?:Id|_id)?"\s*:\s*"([^"\\]+)"')
 _ID_IN_JSON = re.compile(r'\A\{\s*"(?:id|response_id|responseId)"\s*:\s*"([^"\\]+)"|"id"\s*:\s*"((?:chatcmpl-|resp_|msg_)[^"\\]+)"')
 """At its beginning, or anywhere if it looks like a provider's."""
+_LENGTH_LIMITS = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT")
 _HTTP_STATUS = re.compile(r"[1-5]\d\d")
+_VENDOR = re.compile(r"^(?:[a-z]{2,6}\.)?[a-z0-9]+\.(?=[a-z])")
+"""Bedrock's `us.anthropic.`, Pay-i's and Google's `google.`; no version, as in `gpt-4.1`."""
+_VERSION = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3,6}|latest|v\d+(?::\d+)*)$|:\d+$")
 _HEAD_CHARS = 4096
 """So much of a JSON text is looked through for a name: this runs in the application's own time."""
 
@@ -133,7 +141,9 @@ def dialect_of(scope_name: str) -> Dialect | None:
 
 
 def may_be_call(scope_name: str, attributes: Mapping[str, Any]) -> bool:
-    """Whether a span that starts may turn out to be a call."""
+    """Whether a span that starts may turn out to be a call; agents, workflows and tools say at once that they are none."""
+    if not _NO_CALLS.isdisjoint(attributes) and _operation(attributes) is None:
+        return False
     return dialect_of(scope_name) is not None or not _STARTS.isdisjoint(attributes)  # one pass: each look-up of the SDK's takes a lock
 
 
@@ -147,7 +157,7 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
 
     Args:
         span: The span. Only its attributes, times and status are read, never an object behind them.
-        scope: Whose call it is; `payi.<field>` attributes of the span, as a baggage processor copies them there, count over it.
+        scope: Whose call it is.
 
     Returns:
         The call, or None for a span that is none, or none that costs anything: agents, workflows, tools, tokenization.
@@ -167,10 +177,10 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
         return None
     failure = _failure(span, attributes)
     status = _status(attributes)
-    response_id = _text(attributes, _RESPONSE_ID) or _id_in_json(attributes)
+    response_id = _whole(_text(attributes, _RESPONSE_ID)) or _id_in_json(attributes)
     start, end = span.start_time or 0, span.end_time or span.start_time or 0
     payload = Payload(
-        scope=_scope(scope, attributes),
+        scope=scope,
         category=service.category,
         module=f"{name}/{version}" if version else "",
         priced_by=service.sdk,
@@ -288,16 +298,9 @@ def _scope_of(span: ReadableSpan) -> tuple[str, str]:
     return (scope.name, scope.version or "") if scope is not None else ("", "")
 
 
-def _scope(scope: Scope, attributes: Mapping[str, Any]) -> Scope:
-    """The scope with what the span's own `payi.*` attributes say; what cannot be read is left out."""
-    values: dict[str, Any] = {}
-    for field in SCOPE_FIELDS:
-        text = attributes.get(f"payi.{field}")
-        if isinstance(text, str | int) and text != "":
-            try:
-                values[field] = from_text(field, str(text))
-            except ValueError:
-                continue
+def scope_of_attributes(scope: Scope, attributes: Mapping[str, Any]) -> Scope:
+    """The scope with what `payi.<field>` attributes say, as a baggage processor copies them onto spans; only where baggage is trusted."""
+    values = baggage.trusted(attributes.get)
     return scope.merged(ScopeChange(**values)) if values else scope
 
 
@@ -318,7 +321,7 @@ def _status(attributes: Mapping[str, Any]) -> int | None:
 
 def _first_token_ms(span: ReadableSpan, attributes: Mapping[str, Any]) -> int | None:
     seconds = attributes.get(semconv.RESPONSE_TIME_TO_FIRST_CHUNK)
-    if isinstance(seconds, int | float):
+    if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0:
         return int(seconds * 1000)
     first = next((event for event in span.events if event.name == "First Token Stream Event"), None)
     return (first.timestamp - span.start_time) // 1_000_000 if first is not None and span.start_time else None
@@ -332,7 +335,9 @@ def _count(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     """A number that counts something: no bool, nothing below zero; a float that is whole (some write JSON numbers) is one."""
     for name in names:
         value = attributes.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            continue
+        if value >= 0 and value == int(value):
             return int(value)
     return None
 
@@ -344,6 +349,12 @@ def _model_in_json(attributes: Mapping[str, Any]) -> str | None:
     return next((match.group(1) for match in found if match is not None), None)
 
 
+def _whole(response_id: str | None) -> str | None:
+    """None for an id that a limit of the SDK's may have cut: it is no longer one call's."""
+    limits = (os.environ.get(name) for name in _LENGTH_LIMITS)
+    return None if response_id is not None and str(len(response_id)) in limits else response_id
+
+
 def _id_in_json(attributes: Mapping[str, Any]) -> str | None:
     """The answer's id, where it stands only in the answer itself."""
     text = attributes.get("output.value")
@@ -352,14 +363,16 @@ def _id_in_json(attributes: Mapping[str, Any]) -> str | None:
 
 
 def is_same_model(ours: Iterable[str | None], theirs: Iterable[str | None]) -> bool:
-    """Whether two spans may be of one call, by the names they have for its model: one is the other, or a part of it, or is not known."""
-    one = {_plain_model(name) for name in ours if name}
-    two = {_plain_model(name) for name in theirs if name}
-    return not one or not two or any(a in b or b in a for a in one for b in two)
+    """Whether the names that two spans have for a model are of one: without vendor, region, version and date. Unknown ones are not."""
+    return not {_plain_model(name) for name in ours if name}.isdisjoint(_plain_model(name) for name in theirs if name)
 
 
+@lru_cache(maxsize=1000)
 def _plain_model(name: str) -> str:
-    return name.rpartition("/")[2].lower()
+    plain = _VENDOR.sub("", name.rpartition("/")[2].lower())
+    while (shorter := _VERSION.sub("", plain)) != plain:
+        plain = shorter
+    return plain
 
 
 def fill_in(payload: Payload, other: Payload, *, fuller_usage: bool = False) -> None:
@@ -370,6 +383,8 @@ def fill_in(payload: Payload, other: Payload, *, fuller_usage: bool = False) -> 
         other: The same call as the other saw it.
         fuller_usage: Its usage is taken, too, where it tells more kinds of tokens apart.
     """
+    if payload.failure is not None and other.failure is None:
+        return  # an attempt that failed has none of what another one had
     if payload.usage is None or (fuller_usage and _is_fuller(other.usage, payload.usage)):
         payload.usage = other.usage
     for name in ("model", "response_model", "response_id", "host", "provider_uri", "first_token_ms"):
