@@ -125,6 +125,10 @@ def test_a_wrong_keyword_of_an_exporter_is_one_clear_error() -> None:
         PayiSpanExporter(api_key="k", use_case_nme="x")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="user_id: 1"):
         PayiFileSpanExporter(user_id=1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"config: .* is not allowed"):
+        PayiSpanExporter(api_key="k", config=5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="file_name: int is not allowed"):
+        PayiFileSpanExporter(file_name=5)  # type: ignore[arg-type]
 
 
 def test_an_exporter_beside_payi_instrument_makes_no_second_packet(client: Any, ingest: IngestServer) -> None:
@@ -241,6 +245,63 @@ def test_spans_of_the_anthropic_sdk_itself(ingest: IngestServer, tmp_path: Path,
         assert packet["headers"]["xproxy-usecase-name"] == "native"
         assert packet["headers"].get("xproxy-user-id") == ("ada" if program == "in a scope" else None)
         assert ("payi_otel.instrumented_by" in packet["body"].get("properties", {})) is not ours
+
+
+AT_EXIT = """
+import os, sys
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from payi_otel import PayiSpanExporter
+
+exporter = PayiSpanExporter(exit_timeout_s=5) if sys.argv[1] == "exporter first" else None
+provider = TracerProvider(shutdown_on_exit=sys.argv[2] == "yes")
+processor = BatchSpanProcessor(exporter or PayiSpanExporter(exit_timeout_s=5))
+provider.add_span_processor(processor)
+tracer = provider.get_tracer("opentelemetry.instrumentation.genai.openai", "1")
+for number in range(100):
+    tracer.start_span("chat", attributes={
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5",
+        "gen_ai.response.id": f"chatcmpl-{number}", "gen_ai.usage.input_tokens": 1}).end()
+if sys.argv[2] == "flushed":
+    processor.force_flush()
+"""
+
+
+@pytest.mark.parametrize("order", ["exporter first", "provider first"])
+@pytest.mark.parametrize("shuts_down", ["yes", "flushed"])
+def test_what_a_provider_flushes_at_its_exit_is_delivered(ingest: IngestServer, tmp_path: Path, order: str, shuts_down: str) -> None:
+    """Whichever was made first; and where nobody shuts the exporter down, what it was given is."""
+    environment = {**os.environ, "PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url}
+    command = [sys.executable, "-c", AT_EXIT, order, shuts_down]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(ingest.packets) == 100
+
+
+AGAIN = """
+import payi_otel
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+provider = TracerProvider(sampler=ALWAYS_OFF)
+trace.set_tracer_provider(provider)
+tracer = provider.get_tracer("opentelemetry.instrumentation.genai.openai")
+recorded = []
+for _ in range(3):
+    payi_otel.payi_instrument()
+    recorded.append(tracer.start_span("chat").is_recording())
+    payi_otel.shutdown()
+    recorded.append(tracer.start_span("chat").is_recording())
+print(recorded, len(provider._active_span_processor._span_processors))
+"""
+
+
+def test_nothing_of_ours_stays_with_a_provider(ingest: IngestServer, tmp_path: Path) -> None:
+    """After a shutdown its sampler alone decides again, and coming back adds no second processor."""
+    environment = {**os.environ, "PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url}
+    done = subprocess.run([sys.executable, "-c", AGAIN], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[True, False, True, False, True, False] 1\n"
 
 
 def test_the_documented_pipeline_works(client: Any, ingest: IngestServer, monkeypatch: pytest.MonkeyPatch) -> None:

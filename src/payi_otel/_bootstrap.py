@@ -104,8 +104,9 @@ def payi_instrument(
             settings, sink = _read(payi, instruments, log_prompt_and_response, config)
             logs = log_prompt_and_response and settings.log_prompt_and_response
             queue = to_queue(sink, settings, log_prompt_and_response=logs)
-            if _runtime is not None:
-                _retire(_runtime)
+            earlier, _runtime = _runtime, None
+            if earlier is not None:
+                _retire(earlier)
             _runtime = Runtime(settings, queue, forwarding)
         except BaseException:
             forwarding.remove()

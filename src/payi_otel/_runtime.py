@@ -119,7 +119,7 @@ def _start_instrumentors(
         is_wanted = wanted is None or not wanted.isdisjoint(instrumentor.categories)
         instrumentor.instrument(tracer_provider=provider, categories=wanted, records=is_wanted, settings=settings, skip_dep_check=True)
         started.append(instrumentor)
-    if not any(one.records and one.installed_version() for one in started):
-        names = ", ".join(one.distribution for one in started if one.records)
+    names = ", ".join(one.distribution for one in started if one.records)
+    if names and not any(one.records and one.installed_version() for one in started):
         logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
     return tuple(started)

@@ -52,6 +52,7 @@ _WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 """Python's own options that take the next argument."""
 _SPAWNED: Final = "--multiprocessing-fork"
 """Stands in the command line of a child that `multiprocessing` spawned, in which its program's name does not stand."""
+_FORKSERVER: Final = "multiprocessing.forkserver"
 PROGRAM_VARIABLE: Final = "_PAYI_OTEL_PROGRAM"
 """Tells those children what they are part of."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._-]")
@@ -292,7 +293,7 @@ def program_name(arguments: Sequence[str] | None = None) -> str:
             asks, before any of the application runs.
     """
     line = sys.orig_argv if arguments is None else arguments
-    if _SPAWNED in line:
+    if _SPAWNED in line or any(_FORKSERVER in argument for argument in line):
         return default_use_case_name(os.environ.get(PROGRAM_VARIABLE, "-c"))
     given = iter(line[1:])
     for argument in given:

@@ -12,7 +12,13 @@ from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 from payi_otel import _bootstrap
 from payi_otel._guard import guard
+from payi_otel.clients import to_target
+from payi_otel.config import load_settings
+from payi_otel.errors import ConfigurationError
 from payi_otel.processors import otlp
+
+_EXPORTERS = "OTEL_TRACES_EXPORTER"
+_OURS = ("payi", "payi_file")
 
 logger = logging.getLogger("payi.instrument")
 
@@ -22,7 +28,7 @@ class PayiDistro(BaseDistro):  # type: ignore[misc]  # opentelemetry-instrumenta
 
     def _configure(self, **kwargs: Any) -> None:
         if otlp.is_wanted():
-            os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp")
+            os.environ.setdefault(_EXPORTERS, "otlp")
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Starts one instrumentor; a fault of it is logged. That its library is missing, the launcher deals with."""
@@ -38,8 +44,23 @@ class PayiConfigurator(_OTelSDKConfigurator):
     """OpenTelemetry's own SDK set-up by environment or `OTEL_CONFIG_FILE`; what is Pay-i's joins it in `attach`."""
 
     def _configure(self, **kwargs: Any) -> None:
+        _leave_out_what_cannot_be_made()
         given = {} if os.environ.get("OTEL_CONFIG_FILE") else kwargs  # it warns of what it cannot use
         super()._configure(**given)  # type: ignore[no-untyped-call]  # OpenTelemetry's own
+
+
+def _leave_out_what_cannot_be_made() -> None:
+    """An exporter of ours without a key, or with a wrong setting, would take the whole set-up with it, and every instrumentor."""
+    names = [name.strip() for name in os.environ.get(_EXPORTERS, "").split(",")]
+    if not {*_OURS} & {*names}:
+        return
+    try:
+        load_settings()
+        if "payi" in names:
+            to_target()
+    except ConfigurationError as error:
+        logger.error("%s: ours is left out: %s", _EXPORTERS, error)
+        os.environ[_EXPORTERS] = ",".join(name for name in names if name not in _OURS) or "none"
 
 
 def attach() -> None:

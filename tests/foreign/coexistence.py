@@ -145,13 +145,20 @@ def apart(package: Package, names: Sequence[str], order: str) -> list[Row]:
     return [Row(*row) for row in json.loads(done.stdout.splitlines()[-1])]
 
 
+def is_here(package: Package) -> bool:
+    """Whether it is installed, and emits spans: older versions of the Anthropic SDK do not."""
+    return installed(package) is not None and (
+        package.name != "native-anthropic" or importlib.util.find_spec("anthropic._tracing") is not None
+    )
+
+
 def combinations() -> list[tuple[Package, tuple[str, ...], str]]:
     """Everything that can be shown with what is installed."""
     return [
         (package, table[package.name], order)
         for package in PACKAGES
         for table in (CASES, BACKGROUND)
-        if package.name in table and installed(package) is not None
+        if package.name in table and is_here(package)
         for order in ORDERS
     ]
 

@@ -217,6 +217,15 @@ def test_exporters_by_name(stage: Stage) -> None:
     assert [record["provider_response_id"] for record in json.loads(file.read_bytes())] == ["chatcmpl-2"]
 
 
+@pytest.mark.parametrize("wrong", [{"PAYI_API_KEY": ""}, {"PAYI_OTEL_USE_CASE_VERSION": "new"}], ids=["no key", "a wrong setting"])
+def test_an_exporter_that_cannot_be_made_takes_no_other_with_it(stage: Stage, wrong: dict[str, str]) -> None:
+    """One line for each of the two that are asked for; the rest of the pipeline is there."""
+    result = stage.run(OTEL_TRACES_EXPORTER="payi,console", **{**OURS, **wrong})
+    assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
+    assert result.stderr.startswith("OTEL_TRACES_EXPORTER: ours is left out: ")
+    assert "Traceback" not in result.stderr
+
+
 def test_declarative_configuration_makes_the_exporter(stage: Stage) -> None:
     """With its options; then no other variable of the SDK's counts."""
     pytest.importorskip("opentelemetry.configuration")
@@ -339,14 +348,17 @@ def ask(url: str) -> str:
         (["python", "-X", "dev", "-W", "error", "-u", "run.py"], "run"),
         (["python", "-c", "print()"], "interactive"),
         (["python", "-"], "interactive"),
+        (["python", "-c", "from multiprocessing.forkserver import main; main(3, 4)"], "shop"),
+        (["python", "-c", "from multiprocessing.spawn import spawn_main", "--multiprocessing-fork"], "shop"),
         (["python"], "interactive"),
         (["/venv/bin/python3", "/venv/bin/gunicorn", "app:app"], "gunicorn"),
     ],
 )
-def test_the_use_case_is_called_after_the_program(arguments: list[str], name: str) -> None:
-    """As `payi_instrument()` calls it after its caller's file."""
-    from payi_otel.config import program_name
+def test_the_use_case_is_called_after_the_program(arguments: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `payi_instrument()` calls it after its caller's file; the children that `multiprocessing` makes, after their parent."""
+    from payi_otel.config import PROGRAM_VARIABLE, program_name
 
+    monkeypatch.setenv(PROGRAM_VARIABLE, "shop")
     assert program_name(arguments) == name
 
 

@@ -72,6 +72,15 @@ def test_spans_do_not_go_where_nobody_wants_them(stage: Stage, code: str, said: 
     assert ("'http/json' is not allowed" in result.stderr) == (said.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "http/json")
 
 
+@pytest.mark.parametrize("wrong", [{"OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, {"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zip"}], ids=str)
+def test_a_variable_that_the_exporter_refuses_stops_nothing(stage: Stage, wrong: dict[str, str]) -> None:
+    """One line; the program runs, and its calls are packets."""
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    result = run_plainly(stage, EXPLICIT, **endpoint, **wrong)
+    assert "spans do not go out by OTLP: its exporter refuses the environment" in result.stderr
+    assert len(stage.ingest.packets) == 1
+
+
 def test_what_is_sampled_away_does_not_go_out(stage: Stage) -> None:
     """But is billed."""
     with by_http() as (collector, url):

@@ -53,6 +53,7 @@ class DeliveryQueue:
         inline: bool = False,
         before_shutdown: Callable[[], None] | None = None,
         spool: Spool | None = None,
+        has_owner: bool = False,
         logger: logging.Logger | None = None,
     ) -> None:
         """Starts no thread: the first submission does. Shuts itself down when the process exits.
@@ -66,12 +67,15 @@ class DeliveryQueue:
             inline: `submit` returns a `Ticket` to wait on; so it does where `max_inline_retries` > 0.
             before_shutdown: Run once when shutdown begins, while packets are still taken: ends what is open.
             spool: Keeps packets on disk until they have their fate, and has those of earlier processes; closed by `shutdown`.
+            has_owner: Somebody else shuts it down, perhaps after the process's exit has begun: a tracer provider that has spans to flush.
+                At the exit it is only emptied.
             logger: Where lines go; `payi.instrument.delivery` by default.
         """
         self._sink = sink
         self._exit_timeout_s = exit_timeout_s
         self._endings: list[Callable[[], None]] = [before_shutdown] if before_shutdown is not None else []
         self._forgetting: list[Callable[[], None]] = []
+        self._has_owner = has_owner
         self._inline = inline or retry.max_inline_retries > 0
         logger = logger or logging.getLogger("payi.instrument.delivery")
         self._reporter = Reporter(logger, window_s=connection_error_logging_window_s)
@@ -162,6 +166,7 @@ class DeliveryQueue:
         """Flushes within the deadline, counts and logs what is left, closes the sink. A second call waits for the first."""
         deadline_s = time.monotonic() + (self._exit_timeout_s if timeout_s is None else timeout_s)
         self._end_what_is_open()
+        self._endings = []
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
         if was_closed:
@@ -177,9 +182,17 @@ class DeliveryQueue:
         self._workers.join(max(deadline_s, time.monotonic() + _JOIN_S))
         atexit.unregister(self._at_exit)
 
+    def exit(self) -> None:
+        """The process ends."""
+        if not self._has_owner:
+            self.shutdown()
+            return
+        self._end_what_is_open()
+        if not self.flush(self._exit_timeout_s):
+            self.shutdown(0)
+
     def _end_what_is_open(self) -> None:
-        endings, self._endings = self._endings, []
-        for end in endings:
+        for end in self._endings:
             with guard("ending what is open"):
                 end()
 
@@ -295,4 +308,4 @@ def _shut_down(reference: weakref.ref[DeliveryQueue]) -> None:
     """At the interpreter's exit."""
     queue = reference()
     if queue is not None:
-        queue.shutdown()
+        queue.exit()

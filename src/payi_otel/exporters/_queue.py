@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from payi_otel.config import Settings
 
 
-def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool) -> DeliveryQueue:
-    """A queue that makes packets by these settings and delivers them to the sink."""
+def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool, has_owner: bool = False) -> DeliveryQueue:
+    """A queue that makes packets by these settings and delivers them to the sink; with an owner, which shuts it down."""
     rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
     return DeliveryQueue(
         sink,
@@ -25,6 +25,7 @@ def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool) -
         exit_timeout_s=settings.exit_timeout_s,
         inline=settings.delivery == "inline",
         before_shutdown=registry.end_open,
+        has_owner=has_owner,
         spool=to_spool(settings) if settings.offline_instrumentation is None else None,
     )
 

@@ -16,6 +16,7 @@ from payi_otel.context import defaults
 from payi_otel.delivery._unclaimed import feed_unclaimed
 from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_queue
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class PayiSpanExporter(_QueueExporter):
         Raises:
             ConfigurationError: A setting is wrong, or there is no key.
         """
-        read = load_settings({**(config or {}), **settings})
+        read = _read(config, settings)
         super().__init__(
             _make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, read), read, logs=read.log_prompt_and_response
         )
@@ -121,10 +122,16 @@ class PayiFileSpanExporter(_QueueExporter):
         Raises:
             ConfigurationError: A setting is wrong, or the file cannot be written.
         """
-        read = load_settings({**(config or {}), **settings})
+        read = _read(config, settings)
         super().__init__(
             _make_queue() if _make_queue is not None else _to_file_queue(file_name, read), read, logs=read.log_prompt_and_response
         )
+
+
+def _read(config: Config, settings: Mapping[str, Any]) -> Settings:
+    if config is None or isinstance(config, Mapping):
+        return load_settings({**(config or {}), **settings})
+    return load_settings(config)  # which says what is wrong with it
 
 
 def _to_http_queue(api_key: str | None, base_url: str | None, settings: Settings) -> DeliveryQueue:
@@ -133,12 +140,14 @@ def _to_http_queue(api_key: str | None, base_url: str | None, settings: Settings
 
     target = to_target(Payi(api_key=api_key, base_url=base_url))
     sink = HttpSink(target, bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
-    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response)
+    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response, has_owner=True)
 
 
 def _to_file_queue(file_name: str | os.PathLike[str] | None, settings: Settings) -> DeliveryQueue:
     from payi_otel.exporters.file import FileSink
 
+    if not isinstance(file_name, str | os.PathLike | None):
+        raise ConfigurationError([f"file_name: {type(file_name).__name__} is not allowed, must be a str or a path"])
     configured = settings.offline_instrumentation.file_name if settings.offline_instrumentation is not None else None
     sink = FileSink(file_name if file_name is not None else configured)
-    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response)
+    return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response, has_owner=True)

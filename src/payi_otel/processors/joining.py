@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from threading import Lock
 from typing import Any
@@ -21,12 +22,15 @@ from opentelemetry.trace import Span, Tracer
 from payi_otel._guard import guard
 from payi_otel.processors.recording import record_calls
 
+_ATTACHED = "_payi_attached"
+"""What of ours a provider has."""
+
 
 class _Attached(SpanProcessor):
     """Our processor as an application's provider holds it. A provider never lets go of one, so it is emptied instead."""
 
-    def __init__(self, processor: SpanProcessor) -> None:
-        self.processor: SpanProcessor | None = processor
+    def __init__(self, processor: SpanProcessor | None) -> None:
+        self.processor = processor
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         if (processor := self.processor) is not None:
@@ -73,7 +77,7 @@ class JoiningTracerProvider(trace.TracerProvider):
             processor: Ours.
             otlp: Where spans also go while the application has no provider.
         """
-        self._attached = _Attached(processor)
+        self._attached, self._others = _Attached(processor), list[_Attached]()
         self._private = _PrivateTracerProvider(otlp)
         self._private.add_span_processor(self._attached)
         self._joined: trace.TracerProvider = self._private
@@ -88,16 +92,27 @@ class JoiningTracerProvider(trace.TracerProvider):
             return self._joined
         with self._lock:  # added twice, every call would become two packets
             if provider is not self._joined:
-                provider.add_span_processor(self._attached)
-                with guard("recording calls that are not sampled"):
-                    record_calls(provider)
+                with guard("joining the application's tracer provider"):
+                    self._join(provider)
                 self._joined = provider
         return provider
+
+    def _join(self, provider: Any) -> None:
+        attached = getattr(provider, _ATTACHED, None)
+        if attached is None or attached.processor is not None:  # else an earlier runtime's, which a provider never lets go of
+            attached = _Attached(self._attached.processor)
+            provider.add_span_processor(attached)
+            with suppress(AttributeError):  # somebody's own class
+                setattr(provider, _ATTACHED, attached)
+        attached.processor = self._attached.processor
+        self._others.append(attached)
+        record_calls(provider, lambda: attached.processor is not None)
 
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
         self._unfollow()
-        self._attached.processor = None
+        for attached in (self._attached, *self._others):
+            attached.processor = None
         self._private.shutdown()
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:

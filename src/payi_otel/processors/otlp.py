@@ -50,7 +50,12 @@ def otlp_processor(exit_timeout_s: float, environ: Mapping[str, str] = os.enviro
     else:
         logger.warning("spans do not go out by OTLP: the protocol %r is not allowed, must be grpc or http/protobuf", protocol)
         return None
-    return BatchSpanProcessor(exporter(**({} if _first(_TIMEOUTS, environ) else {"timeout": max(exit_timeout_s, 1.0)})))
+    timeout = {} if _first(_TIMEOUTS, environ) else {"timeout": max(exit_timeout_s, 1.0)}
+    try:
+        return BatchSpanProcessor(exporter(**timeout))
+    except Exception as fault:  # a variable of OpenTelemetry's that it cannot read
+        logger.warning("spans do not go out by OTLP: its exporter refuses the environment (%s: %s)", type(fault).__name__, fault)
+        return None
 
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
