@@ -139,17 +139,16 @@ def _from_environment() -> Runtime | None:
     """An exporter of ours that the pipeline has already says where packets go; else a key or a file in the environment does."""
     exporter = latest_exporter()
     if exporter is not None:
-        settings, queue, logs = exporter.settings, exporter.queue, exporter.logs
+        settings, queue = exporter.settings, exporter.queue
     else:
         settings = load_settings()
         if settings.offline_instrumentation is None and variable(API_KEY_VARIABLE) is None:
             logger.info("%s is not set: calls become packets once the application calls payi_instrument()", API_KEY_VARIABLE)
             return None
-        logs = settings.log_prompt_and_response
-        queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=logs)
+        queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=settings.log_prompt_and_response)
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
     program = os.environ[PROGRAM_VARIABLE] = program_name()
-    defaults.apply(settings, program, log_prompt_and_response=logs)
+    defaults.apply(settings, program, log_prompt_and_response=settings.log_prompt_and_response)
     metrics.observe(stats)
     _say_what_has_no_effect(settings)
     return runtime

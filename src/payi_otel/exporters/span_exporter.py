@@ -44,13 +44,13 @@ class _QueueExporter(SpanExporter):
     registry, sampled or not. Where a processor of ours takes a span first, it is not counted here.
     """
 
-    def __init__(self, queue: DeliveryQueue, settings: Settings, *, logs: bool) -> None:
+    def __init__(self, queue: DeliveryQueue, settings: Settings) -> None:
         global _latest  # noqa: PLW0603 - found again by the launcher, which is handed no exporter
-        self.queue, self.settings, self.logs = queue, settings, logs
+        self.queue, self.settings = queue, settings
         self.is_shut_down = False
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
         feed_unclaimed(self._intake)
-        defaults.apply(settings, program_name(), log_prompt_and_response=logs, yields=True)
+        defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)
         _latest = weakref.ref(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -96,9 +96,7 @@ class PayiSpanExporter(_QueueExporter):
             ConfigurationError: A setting is wrong, or there is no key.
         """
         read = _read(config, settings)
-        super().__init__(
-            _make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, read), read, logs=read.log_prompt_and_response
-        )
+        super().__init__(_make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, read), read)
 
 
 class PayiFileSpanExporter(_QueueExporter):
@@ -123,9 +121,7 @@ class PayiFileSpanExporter(_QueueExporter):
             ConfigurationError: A setting is wrong, or the file cannot be written.
         """
         read = _read(config, settings)
-        super().__init__(
-            _make_queue() if _make_queue is not None else _to_file_queue(file_name, read), read, logs=read.log_prompt_and_response
-        )
+        super().__init__(_make_queue() if _make_queue is not None else _to_file_queue(file_name, read), read)
 
 
 def _read(config: Config, settings: Mapping[str, Any]) -> Settings:
