@@ -86,7 +86,6 @@ def payi_instrument(
     Raises:
         ConfigurationError: A setting is wrong, or there is no API key; lists everything that is.
     """
-    global _runtime  # noqa: PLW0603 - there is one runtime in a process
     caller = sys._getframe(1).f_code.co_filename
     with _lock:
         if _runtime is not None and not _runtime.is_implicit:
@@ -102,18 +101,22 @@ def payi_instrument(
                 forwarding.remove()
                 return
             settings, sink = _read(payi, instruments, log_prompt_and_response, config)
-            logs = log_prompt_and_response and settings.log_prompt_and_response
-            queue = to_queue(sink, settings, log_prompt_and_response=logs)
-            earlier, _runtime = _runtime, None
-            if earlier is not None:
-                _retire(earlier)
-            _runtime = Runtime(settings, queue, forwarding)
+            _start(settings, sink, forwarding, caller, logs=log_prompt_and_response and settings.log_prompt_and_response)
         except BaseException:
             forwarding.remove()
             raise
-        defaults.apply(settings, default_use_case_name(caller), log_prompt_and_response=logs)
-        metrics.observe(stats)
-        _say_what_has_no_effect(settings)
+
+
+def _start(settings: Settings, sink: Sink, forwarding: ForwardingHandler, caller: str, *, logs: bool) -> None:
+    global _runtime  # noqa: PLW0603 - there is one runtime in a process
+    queue = to_queue(sink, settings, log_prompt_and_response=logs)
+    earlier, _runtime = _runtime, None
+    if earlier is not None:
+        _retire(earlier)
+    _runtime = Runtime(settings, queue, forwarding)
+    defaults.apply(settings, default_use_case_name(caller), log_prompt_and_response=logs)
+    metrics.observe(stats)
+    _say_what_has_no_effect(settings)
 
 
 def attach() -> None:

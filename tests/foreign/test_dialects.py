@@ -20,7 +20,7 @@ from payi_otel.context.scope import Scope, set_defaults, unset_defaults
 from payi_otel.delivery._sightings import sightings
 from payi_otel.delivery.intake import Intake
 from payi_otel.packets.convert import PacketRules, to_packet
-from payi_otel.packets.dialects import is_same_model
+from payi_otel.packets.merging import is_same_model
 from payi_otel.payload import Payload, registry
 
 GOLDENS = list(goldens())

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Final
 
-from payi_otel.packets.dialects import is_same_model
+from payi_otel.packets.merging import is_same_model
 from payi_otel.payload import Payload
 from payi_otel.semconv import PayiCategories
 

@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.delivery._sightings import Call, sightings
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.packets.dialects import OWN_SCOPES, fill_in, finished, has_usage, may_be_call, read_call, scope_of_attributes
+from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes
+from payi_otel.packets.merging import fill_in, finished
 from payi_otel.payload import Payload, registry
 
 K = TypeVar("K")
