@@ -87,6 +87,7 @@ OURS: tuple[tuple[str, object], ...] = (
     ("propagate", ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")),
     ("trust_inbound_baggage", False),
     ("enforce_limits", False),
+    ("on_limit", None),
     ("ingest_bulk", "auto"),
     ("instruments", None),
     ("log_prompt_and_response", True),

@@ -16,12 +16,14 @@ from payi_otel.config import (
 )
 from payi_otel.context.headers import create_headers
 from payi_otel.context.track import get_context, track, track_context
+from payi_otel.errors import LimitExceeded
 from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
 from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 from payi_otel.semconv import PayiCategories, PayiHeaderNames
 
 __all__ = [
     "AsyncPayi",
+    "LimitExceeded",
     "Payi",
     "PayiCategories",
     "PayiFileSpanExporter",

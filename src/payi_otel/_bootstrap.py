@@ -34,6 +34,7 @@ from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_queue
 from payi_otel.exporters.span_exporter import latest_exporter
+from payi_otel.limits import limits
 
 if TYPE_CHECKING:
     from payi_otel.clients import AsyncPayi, Payi
@@ -115,6 +116,7 @@ def _start(settings: Settings, sink: Sink, forwarding: ForwardingHandler, caller
         _retire(earlier)
     _runtime = Runtime(settings, queue, forwarding)
     defaults.apply(settings, default_use_case_name(caller), log_prompt_and_response=logs)
+    limits.begin(settings.on_limit)
     metrics.observe(stats)
     _say_what_has_no_effect(settings)
 
@@ -152,6 +154,7 @@ def _from_environment() -> Runtime | None:
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
     program = os.environ[PROGRAM_VARIABLE] = program_name()
     defaults.apply(settings, program, log_prompt_and_response=settings.log_prompt_and_response)
+    limits.begin(settings.on_limit)
     metrics.observe(stats)
     _say_what_has_no_effect(settings)
     return runtime
@@ -250,7 +253,9 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
     from payi_otel.exporters.http import HttpSink
 
     # Images that are wanted are not cut.
-    return HttpSink(to_target(payi), bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
+    # A bulk's answer says nothing of limits.
+    bulk = False if settings.enforce_limits and settings.ingest_bulk == "auto" else settings.ingest_bulk
+    return HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
 
 
 def _say_what_has_no_effect(settings: Settings) -> None:

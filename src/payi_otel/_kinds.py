@@ -90,6 +90,17 @@ def _number(
     return Kind(name, check, read, allowed)
 
 
+def _check_callable(value: Any, place: str, problems: Problems) -> Any:
+    return value if callable(value) else problems.refuse(place, value, "a function", wrong_type=True)
+
+
+def _refuse_text(text: str, place: str, problems: Problems) -> Any:
+    return problems.add(f"{place}: a text is not allowed, must be a function, given in code")
+
+
+CALLABLE: Final = Kind("Callable", _check_callable, _refuse_text, "in code only", has_text=False)
+
+
 COUNT: Final = _number("int", (int,), int, ">= 0", lambda number: number >= 0)
 WHOLE_SECONDS: Final = _number("int", (int,), int, ">= 0 seconds", lambda number: number >= 0)
 SECONDS: Final = _number("float", (int, float), float, ">= 0 seconds", lambda number: number >= 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -178,7 +178,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Rule(v.texts(_SCOPE_NAME, "each a scope field"), "Scope fields that travel to other services as baggage."),
     ] = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")  # not the user: it also goes to strangers
     trust_inbound_baggage: Annotated[bool, Rule(v.BOOL, "Take scope fields from the baggage of requests that come in.")] = False
-    enforce_limits: Annotated[bool, Rule(v.BOOL, "Refuse calls of a limit that Pay-i has blocked.")] = False
+    enforce_limits: Annotated[
+        bool, Rule(v.BOOL, "Raise `LimitExceeded` in place of a call that a limit holds for which Pay-i has blocked.")
+    ] = False
+    on_limit: Annotated[
+        Any, Rule(v.CALLABLE, "Called with a limit's id and its state whenever Pay-i says another one, in the thread that delivers.")
+    ] = None
     ingest_bulk: Annotated[
         Literal["auto"] | bool,
         Rule(v.choice("auto", True, False), "Send packets together; `auto`: where there are many and the account takes it."),
@@ -215,7 +220,6 @@ DEPRECATED: Final = ("openai_config.azure.model_mappings", "azure_openai_config.
 
 NOT_YET: Final = (
     "proxy",
-    "enforce_limits",
     "aws_config.add_streaming_xproxy_result",
 )
 """Accepted and checked today; they take effect in a later version."""

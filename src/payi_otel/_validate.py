@@ -92,6 +92,8 @@ class Kind:
     """The struct of its entries, where it has any."""
     entry: str = ""
     """How an entry's fields are addressed in the docs: `[]` or `.<host>`."""
+    has_text: bool = True
+    """False: it can be given in code only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def rows(cls: type[msgspec.Struct]) -> Iterator[Row]:
         if isinstance(rule, Section):
             yield Row(path, "dict", "", "", variable_of(path), rule.doc)
             continue
-        yield _row(path, rule, default, variable_of(path))
+        yield _row(path, rule, default, variable_of(path) if rule.kind.has_text else "")
         if rule.kind.record is not None and not rule.doc.startswith("Deprecated"):
             for name, inner, inner_default in walk(rule.kind.record):
                 if isinstance(inner, Rule):

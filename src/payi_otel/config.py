@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict
 
@@ -157,6 +157,7 @@ class PayiInstrumentConfig(TypedDict, total=False):
     propagate: Sequence[str] | None
     trust_inbound_baggage: bool | None
     enforce_limits: bool | None
+    on_limit: Callable[[str, str], object] | None
     ingest_bulk: Literal["auto"] | bool | None
     instruments: Sequence[str] | None
     log_prompt_and_response: bool | None

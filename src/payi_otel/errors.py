@@ -1,8 +1,9 @@
-"""The errors a user can meet, all of them at start-up and all of them about configuration.
+"""The errors a user can meet: at start-up, about configuration; and in a call only what he asked for.
 
     PayiOtelError
-    └── ConfigurationError   one or more settings are wrong; lists every one of them
-        └── MissingKeyError  no Pay-i API key was given and none is in the environment
+    ├── ConfigurationError   one or more settings are wrong; lists every one of them
+    │   └── MissingKeyError  no Pay-i API key was given and none is in the environment
+    └── LimitExceeded        a limit is blocked, and `enforce_limits` is on: the provider was not called
 
 Nothing else is raised into an application: a fault of this package is logged (see `_guard`).
 """
@@ -28,3 +29,12 @@ class ConfigurationError(PayiOtelError, ValueError):
 
 class MissingKeyError(ConfigurationError):
     """No API key: none was given, and `PAYI_API_KEY` is not set."""
+
+
+class LimitExceeded(PayiOtelError):  # noqa: N818 - the name that users know from rate limits
+    """Pay-i has said that a limit of this call is blocked. Raised before the provider is called, where `enforce_limits` is on."""
+
+    def __init__(self, limit_ids: Sequence[str]) -> None:
+        self.limit_ids = tuple(limit_ids)
+        """Those that are blocked."""
+        super().__init__(f"blocked by Pay-i: {', '.join(self.limit_ids)}")

@@ -202,7 +202,7 @@ def test_opentelemetrys_own_distro_is_joined(stage: Stage) -> None:
     result = stage.run(
         OTEL_PYTHON_DISTRO="distro", OTEL_PYTHON_CONFIGURATOR="configurator", OTEL_TRACES_EXPORTER="console", OTEL_METRICS_EXPORTER="none"
     )
-    assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
+    assert result.stdout.count('"name": "chat gpt-4o-mini"') == 1
     assert bills(stage) == [SAID]
 
 

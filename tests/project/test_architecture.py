@@ -19,7 +19,7 @@ LAYERS = (
     {"delivery"},
     {"packets"},
     {"context"},
-    {"config", "clients", "payload"},
+    {"config", "clients", "payload", "limits"},
     {"semconv", "errors"},
     {"_guard"},
 )

@@ -9,6 +9,7 @@ import payi_otel
 
 PROMISED = {
     "AsyncPayi",
+    "LimitExceeded",
     "Payi",
     "PayiCategories",
     "PayiFileSpanExporter",

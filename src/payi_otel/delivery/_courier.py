@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from payi_otel._guard import guard
 from payi_otel.delivery import stats
@@ -27,6 +27,7 @@ _MAX_INLINE_SENDERS: Final = 32
 _LOOK_S: Final = 1.0
 """While a worker is busy without an attempt in progress, one may begin unseen: it is looked for so often."""
 
+OnResult = Callable[[Mapping[str, Any]], None]
 Convert = Callable[[Payload], IngestPacket | None]
 """Makes the packet of a call; None: the call is not billable. Runs in a worker."""
 
@@ -35,13 +36,21 @@ class Courier:
     """What the workers do, one turn at a time. The lock is held around every use of the backlog, never while a packet is made or sent."""
 
     def __init__(
-        self, sink: Sink, *, convert: Convert, retry: RetrySettings, inline: bool, reporter: Reporter, spool: Spool | None = None
+        self,
+        sink: Sink,
+        *,
+        convert: Convert,
+        retry: RetrySettings,
+        inline: bool,
+        reporter: Reporter,
+        spool: Spool | None = None,
+        on_result: OnResult | None = None,
     ) -> None:
         """Starts nothing; see `DeliveryQueue`."""
         self._sink = sink
         self._encoding = sink if isinstance(sink, EncodingSink) else None
         self._in_batches = sink if isinstance(sink, BatchingSink) else None
-        self._convert = convert
+        self._convert, self._on_result = convert, on_result
         self._retry = retry
         self._inline = inline
         self._reporter = reporter
@@ -286,6 +295,9 @@ class Courier:
 
     def _conclude(self, item: Item, outcome: Outcome, *, is_suspect: bool = True, is_alone: bool = True) -> bool:
         """Gives the packet its fate, or a place in the retry queue; True when the destination took it."""
+        if self._on_result is not None and outcome.result is not None:
+            with guard("reading a result"):
+                self._on_result(outcome.result)
         came_back, dropped = False, []
         with self.lock:
             if not item.is_open:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from payi_otel._guard import guard, log_fault
 from payi_otel.delivery import stats
 from payi_otel.delivery._backlog import Backlog
-from payi_otel.delivery._courier import Convert, Courier
+from payi_otel.delivery._courier import Convert, Courier, OnResult
 from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._item import Barrier, Item, RetrySettings
 from payi_otel.delivery._report import Reporter
@@ -54,6 +54,7 @@ class DeliveryQueue:
         before_shutdown: Callable[[], None] | None = None,
         spool: Spool | None = None,
         has_owner: bool = False,
+        on_result: OnResult | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         """Starts no thread: the first submission does. Shuts itself down when the process exits.
@@ -69,6 +70,7 @@ class DeliveryQueue:
             spool: Keeps packets on disk until they have their fate, and has those of earlier processes; closed by `shutdown`.
             has_owner: Somebody else shuts it down, perhaps after the process's exit has begun: a tracer provider that has spans to flush.
                 At the exit it is only emptied.
+            on_result: Told of Pay-i's `xproxy_result` of each packet that has one, in a worker.
             logger: Where lines go; `payi.instrument.delivery` by default.
         """
         self._sink = sink
@@ -80,10 +82,16 @@ class DeliveryQueue:
         logger = logger or logging.getLogger("payi.instrument.delivery")
         self._reporter = Reporter(logger, window_s=connection_error_logging_window_s)
         self._spool = spool
-        self._courier = Courier(sink, convert=convert, retry=retry, inline=self._inline, reporter=self._reporter, spool=spool)
+        self._courier = Courier(
+            sink, convert=convert, retry=retry, inline=self._inline, reporter=self._reporter, spool=spool, on_result=on_result
+        )
         self._workers = self._courier.workers
         self._is_closed = False
         self._note_process()
+        self._follow_process(spool)
+
+    def _follow_process(self, spool: Spool | None) -> None:
+        """To its exit, and through its forks."""
         self._at_exit = functools.partial(_shut_down, weakref.ref(self))
         atexit.register(self._at_exit)
         weakref.finalize(self, atexit.unregister, self._at_exit).atexit = False

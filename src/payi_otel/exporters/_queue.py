@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
+from payi_otel.limits import limits
 from payi_otel.packets.convert import PacketRules, to_packet
 from payi_otel.payload import registry
 
@@ -26,6 +27,7 @@ def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool, h
         inline=settings.delivery == "inline",
         before_shutdown=registry.end_open,
         has_owner=has_owner,
+        on_result=limits.note,
         spool=to_spool(settings) if settings.offline_instrumentation is None else None,
     )
 

@@ -59,6 +59,8 @@ class BilledResults:
 class ReadResults(Operation):
     """A method that hands back a batch's results: no call of a model, but a list of some."""
 
+    is_inference = False
+
     def __init__(self, read_client: Callable[[Any], ClientFacts], offer: Callable[[Prepared, HttpExchange, Any], None]) -> None:
         """For one SDK.
 

@@ -18,6 +18,8 @@ class Operation:
 
     name: str = "chat"
     """`gen_ai.operation.name`."""
+    is_inference: bool = True
+    """A model is asked: a blocked limit refuses it. False for looking at what was made before."""
 
     def take_headers(self, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Our per-call headers, or None; and the keyword arguments without them (the caller's own where there are none)."""

@@ -17,10 +17,12 @@ from opentelemetry.trace import Tracer
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.context.scope import Scope, current_scope
+from payi_otel.errors import LimitExceeded
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request, is_inside
 from payi_otel.instrumentors._operation import Operation, status_of
 from payi_otel.instrumentors._stream import settle, settle_async
+from payi_otel.limits import limits
 from payi_otel.payload import EndReason, Ticket
 
 if TYPE_CHECKING:
@@ -77,7 +79,11 @@ class Prepared:
 def prepare(
     operation: Operation, binding: Binding, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType | None
 ) -> Prepared | dict[str, Any]:
-    """Reads a call; or gives the keyword arguments with which it is made when it is not to be recorded. Never raises."""
+    """Reads a call; or gives the keyword arguments with which it is made when it is not to be recorded.
+
+    Raises:
+        LimitExceeded: A limit is blocked, and limits are enforced. Nothing else.
+    """
     given = kwargs
     try:
         overrides, kwargs = operation.take_headers(given)
@@ -91,10 +97,14 @@ def prepare(
             return given
         if not binding.wants(request.client.category):
             return kwargs
+        if operation.is_inference and binding.settings is not None and binding.settings.enforce_limits:
+            limits.refuse_blocked(scope.limit_ids)
         headers = kwargs.get("extra_headers")
         if isinstance(headers, Mapping):
             request.headers = headers
         return Prepared(operation, binding, request, scope, instance, frame, kwargs)
+    except LimitExceeded:
+        raise  # asked for by the user
     except Exception as fault:
         log_fault("starting a call", fault)
         return kwargs

@@ -73,6 +73,7 @@ class FetchResponse(Responses):
     """`responses.retrieve` and `.cancel`: bills a background response once, when it first shows its usage."""
 
     name = "fetch_response"
+    is_inference = False
 
     def read_request(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request:
         """Keeps hold of the answer, which alone says whether it was made in the background."""

@@ -1,0 +1,187 @@
+"""Limits: what Pay-i says of them is remembered, told, and, where it is asked for, obeyed before the provider is called."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from openai_shapes import completion
+from provider_server import ProviderServer, Reply
+
+import payi_otel
+from payi_otel import LimitExceeded
+from payi_otel import limits as limits_module
+from payi_otel.errors import ConfigurationError, PayiOtelError
+from payi_otel.limits import LimitBook
+from payi_otel.testing import Answer, IngestServer
+
+openai = pytest.importorskip("openai")
+CALL: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi."}]}
+
+
+class Account:
+    """A Pay-i whose answers say what state the limits are in."""
+
+    def __init__(self, ingest: IngestServer) -> None:
+        self.states: dict[str, str] = {}
+        ingest.decide(self._answer)
+
+    def _answer(self, request: Any) -> Answer:
+        states = {limit_id: {"state": state} for limit_id, state in self.states.items()}
+        result = {
+            "request_id": "r",
+            "limits": states,
+            "blocked_limit_ids": [one for one, state in self.states.items() if state == "blocked"],
+        }
+        return Answer(200, {"request_id": "r", "ingest_timestamp": "2026-01-01T00:00:00Z", "xproxy_result": result})
+
+
+@pytest.fixture
+def account() -> Iterator[tuple[IngestServer, Account]]:
+    """It."""
+    with IngestServer() as ingest:
+        yield ingest, Account(ingest)
+    payi_otel.shutdown(5)
+
+
+@pytest.fixture
+def ask() -> Iterator[Callable[..., Any]]:
+    """A call of a real client; how often the provider was called stands in `provider.requests`."""
+    provider = ProviderServer()
+    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0) as client:
+
+        def call(**more: Any) -> Any:
+            answer = client.chat.completions.create(**CALL, **more)
+            assert payi_otel.flush(5)
+            return answer
+
+        call.provider = provider  # type: ignore[attr-defined]
+        yield call
+    provider.close()
+
+
+def start(ingest: IngestServer, **config: Any) -> None:
+    """With two limits for every call."""
+    payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
+    payi_otel.payi_instrument(payi=payi, config={"limit_ids": ["team", "daily"], **config})
+
+
+def test_changes_are_told_once_each(account: tuple[IngestServer, Account], ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """To the hook and in the log; a state that stays is no news, nor is `ok` at first."""
+    ingest, pay_i = account
+    told: list[tuple[str, str]] = []
+    start(ingest, on_limit=lambda limit_id, state: told.append((limit_id, state)))
+    for state in ("ok", "exceeded", "exceeded", "overrun", "blocked", "ok"):
+        pay_i.states = {"team": state, "daily": "ok"}
+        ask()
+    assert told == [("team", state) for state in ("exceeded", "overrun", "blocked", "ok")]
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == [
+        "the limit team is exceeded now, it was ok",
+        "the limit team is overrun now, it was exceeded",
+        "the limit team is blocked now, it was overrun",
+    ]
+
+
+def test_nothing_is_refused_unless_it_is_asked_for(account: tuple[IngestServer, Account], ask: Any) -> None:
+    """A blocked limit is told, and the calls go on."""
+    ingest, pay_i = account
+    start(ingest)
+    pay_i.states = {"team": "blocked"}
+    for _ in range(3):
+        ask()
+    assert len(ask.provider.requests) == 3
+
+
+def test_a_blocked_limit_refuses_calls_before_they_are_made(account: tuple[IngestServer, Account], ask: Any) -> None:
+    """Those that it holds for, in its scope or by a call's header, sync, streamed and async; the provider hears of none."""
+    ingest, pay_i = account
+    start(ingest, enforce_limits=True)
+    pay_i.states = {"team": "blocked", "daily": "exceeded"}
+    ask()
+    with pytest.raises(LimitExceeded, match=r"^blocked by Pay-i: team$") as caught:
+        ask()
+    assert isinstance(caught.value, PayiOtelError)
+    assert caught.value.limit_ids == ("team",)
+    with pytest.raises(LimitExceeded):
+        ask(stream=True)
+    with pytest.raises(LimitExceeded):
+        asyncio.run(ask_async(ask.provider.url))
+    ask(extra_headers={"xProxy-Limit-IDs": "daily"})
+    with payi_otel.track_context(limit_ids=[]):
+        ask()
+    assert len(ask.provider.requests) == 3
+    assert payi_otel.stats().created == 3
+
+
+async def ask_async(url: str) -> None:
+    """The async client."""
+    async with openai.AsyncOpenAI(api_key="k", base_url=url + "/v1", max_retries=0) as client:
+        await client.chat.completions.create(**CALL)
+
+
+def test_a_blocked_limit_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute one call goes through, and by its answer the others do, too, or do not."""
+    now_s = [1000.0]
+    monkeypatch.setattr(limits_module.time, "monotonic", lambda: now_s[0])
+    book = LimitBook()
+    book.note({"blocked_limit_ids": ["team"]})
+    with pytest.raises(LimitExceeded):
+        book.refuse_blocked(["team"])
+    now_s[0] += 61
+    book.refuse_blocked(["team"])
+    with pytest.raises(LimitExceeded):
+        book.refuse_blocked(["other", "team"])
+    book.note({"limits": {"team": {"state": "ok"}}})
+    book.refuse_blocked(["team"])
+    assert book.states() == {"team": "ok"}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{}, {"limits": None}, {"limits": {"a": None, "b": {"state": 1}, 3: {"state": "ok"}}}, {"blocked_limit_ids": "abc"}, {"limits": []}],
+    ids=repr,
+)
+def test_an_answer_that_says_nothing_of_limits_says_nothing(result: dict[str, Any]) -> None:
+    """Whatever stands there."""
+    book = LimitBook()
+    book.note(result)
+    assert book.states() == {}
+
+
+def test_a_hook_that_fails_harms_nobody(account: tuple[IngestServer, Account], ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the application's own fault, and logged."""
+    monkeypatch.setattr("payi_otel._guard.raise_faults", False)
+    ingest, pay_i = account
+
+    def fail(limit_id: str, state: str) -> None:
+        raise RuntimeError(limit_id)
+
+    start(ingest, on_limit=fail)
+    pay_i.states = {"team": "exceeded"}
+    ask()
+    assert payi_otel.stats().delivered == 1
+
+
+@pytest.mark.parametrize("given", [{"on_limit": "print"}, {"on_limit": 3}])
+def test_a_hook_is_a_function(given: dict[str, Any]) -> None:
+    """Said at the start."""
+    with pytest.raises(ConfigurationError, match=r"on_limit: .* is not allowed, must be a function"):
+        payi_otel.payi_instrument(config={"offline_instrumentation": {}, **given})
+
+
+def test_looking_at_what_was_made_is_not_refused(account: tuple[IngestServer, Account], ask: Any) -> None:
+    """A background response that was begun can be fetched."""
+    ingest, pay_i = account
+    start(ingest, enforce_limits=True)
+    pay_i.states = {"team": "blocked"}
+    ask()
+    ask.provider.always("/responses/resp_1", Reply({"id": "resp_1", "object": "response", "status": "completed", "output": []}))
+    with openai.OpenAI(api_key="k", base_url=ask.provider.url + "/v1", max_retries=0) as client:
+        assert client.responses.retrieve("resp_1").id == "resp_1"
+        with pytest.raises(LimitExceeded):
+            client.responses.create(model="gpt-5", input="Hi.")
