@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -68,9 +69,7 @@ class Pipeline:
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5", **more}
         return self.provider.get_tracer(scope, "1").start_span("chat", context=context, attributes=attributes)
 
-    def start_ours(
-        self, parent: Span | None = None, response_id: str | None = "chatcmpl-1", model: str = "gpt-5", tokens: int = 10
-    ) -> Span:
+    def start_ours(self, parent: Span | None = None, response_id: str | None = "chatcmpl-1", tokens: int = 10) -> Span:
         """A call of ours, with its payload."""
         span = self.start(OURS, parent)
         usage = Usage({"text": Units(tokens, 5), "reasoning": Units(0, 1)}, tokens, 6)
@@ -78,6 +77,14 @@ class Pipeline:
         payload.usage, payload.started_at_ns = usage, span.start_time  # type: ignore[attr-defined]
         registry.put(span.get_span_context().span_id, payload)
         return span
+
+    def end_ours(self, span: Span) -> None:
+        """Ends a call of ours, as its invocation does."""
+        span_id = span.get_span_context().span_id
+        payload = dict(registry.open())[span_id]
+        payload.latency_ms = (time.time_ns() - payload.started_at_ns) // 1_000_000
+        span.end()
+        registry.hand_over(span_id)
 
     def packets(self, *, releases: bool = True) -> list[tuple[str, int]]:
         """Id and text input of each packet, in the order of their delivery; ids that were made up as "-"."""
@@ -400,6 +407,42 @@ def test_a_log_handler_that_makes_spans_is_not_waited_for(processing: Pipeline) 
     finally:
         logger.removeHandler(handler)
     assert done == [True]
+
+
+SCOPES = (GENAI, LOOP, "openinference.instrumentation.openai", "openinference.instrumentation.langchain", OURS)
+
+
+def one_call(pipeline: Pipeline, dice: random.Random, parent: Span | None, response_id: str, tokens: int) -> None:
+    """A call that several instrumentations see, one inside the other, some without its id, ending in their order or in another."""
+    scopes, spans = dice.sample(SCOPES, dice.randint(1, 4)), list[tuple[str, Span]]()
+    for scope in scopes:
+        span = pipeline.start_ours(parent, response_id, tokens) if scope == OURS else pipeline.start(scope, parent)
+        spans.append((scope, span))
+        parent = span
+        if dice.random() < 0.3:
+            parent = pipeline.provider.get_tracer("app").start_span("step", context=set_span_in_context(span))
+            parent.end()
+    ending = dice.sample(spans, len(spans)) if dice.random() < 0.3 else spans[::-1]
+    for scope, span in ending:
+        if scope == OURS:
+            pipeline.end_ours(span)
+        else:
+            has_id = dice.random() < 0.7
+            pipeline.end(span, response_id if has_id else None, tokens, **{"gen_ai.usage.output_tokens": 6})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_sees_a_call_it_is_one_packet(pipeline: Pipeline, seed: int) -> None:
+    """Hundreds of requests with a few calls each, put together by chance."""
+    dice, made = random.Random(seed), 0
+    for request in range(100):
+        root = pipeline.provider.get_tracer("app").start_span("request")
+        parent: Span | None = root if dice.random() < 0.8 else None
+        for _ in range(dice.randint(1, 3)):
+            made += 1
+            one_call(pipeline, dice, parent, f"chatcmpl-{seed}-{request}-{made}", dice.randint(10, 10**6))
+        root.end()
+    assert len(pipeline.packets()) == made
 
 
 POLL = {"gen_ai.operation.name": "fetch_response"}

@@ -20,7 +20,7 @@ def feed_unclaimed(intake: Intake) -> Callable[[], None]:
     def take(payload: Payload) -> bool:
         taker = reference()
         if taker is not None:
-            taker.offer(payload)
+            taker.offer_unseen(payload)
         return taker is not None
 
     registry.add_taker(take)

@@ -123,8 +123,13 @@ class Intake:
         for span in spans:
             self.end(span)
 
+    def offer_unseen(self, payload: Payload) -> None:
+        """Takes a call of ours whose span no pipeline of ours has seen end."""
+        sightings.add(Call(payload, 0, OWN_SCOPES, is_sent=True))
+        self.offer(payload)
+
     def offer(self, payload: Payload) -> None:
-        """Takes a call of ours, also one whose span no pipeline sees end."""
+        """Takes a call of ours."""
         payload.ticket = self._queue.submit(payload)
 
     def release(self) -> None:
@@ -269,7 +274,7 @@ class Intake:
 
     def _waits_for_ours(self, call: Call) -> bool:
         """Whether a call of ours is open that may be the same: some instrumentations keep their spans out of the context, and end first."""
-        if call.is_guess or not self._sees_starts:
+        if call.is_guess:
             return False
         for span_id, payload in registry.open():
             waiting = self._waiting.get(span_id, [])
