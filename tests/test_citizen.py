@@ -225,8 +225,10 @@ PROGRAMS = {
 SILENT = ("not wanted", "not tracked", "suppressed", "shut down")
 
 
-@pytest.mark.parametrize("ours", [True, False], ids=["beside ours", "alone"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("program", "ours"),
+    [*((program, False) for program in PROGRAMS), *((program, True) for program in ("provider first", "provider later", "in a scope"))],
+)
 def test_spans_of_the_anthropic_sdk_itself(ingest: IngestServer, tmp_path: Path, program: str, ours: bool) -> None:
     """It emits them on its own; beside ours they add nothing, and without ours they are the packet."""
     pytest.importorskip("anthropic._tracing", reason="this version of the SDK emits no spans")
