@@ -14,8 +14,10 @@ from provider_server import ProviderServer, Reply
 import payi_otel
 from payi_otel import LimitExceeded
 from payi_otel import limits as limits_module
+from payi_otel.context.scope import Scope
 from payi_otel.errors import ConfigurationError, PayiOtelError
 from payi_otel.limits import LimitBook
+from payi_otel.payload import Payload
 from payi_otel.testing import Answer, IngestServer
 
 openai = pytest.importorskip("openai")
@@ -185,3 +187,14 @@ def test_looking_at_what_was_made_is_not_refused(account: tuple[IngestServer, Ac
         assert client.responses.retrieve("resp_1").id == "resp_1"
         with pytest.raises(LimitExceeded):
             client.responses.create(model="gpt-5", input="Hi.")
+
+
+def test_an_exporter_asks_for_answers_that_tell_of_limits(account: tuple[IngestServer, Account]) -> None:
+    """A bulk's does not: where limits are enforced, an exporter's queue sends packets one by one, too, however many there are."""
+    ingest, _ = account
+    exporter = payi_otel.PayiSpanExporter(api_key=ingest.api_key, base_url=ingest.url, enforce_limits=True)
+    for _number in range(40):
+        exporter.queue.submit(Payload(scope=Scope(), category="system.openai", module="openai/3", started_at_ns=1, model="gpt-4o-mini"))
+    exporter.shutdown()
+    assert {request["path"] for request in ingest.requests} == {"/api/v1/ingest"}
+    assert len(ingest.requests) == 40

@@ -32,7 +32,7 @@ from payi_otel.delivery._metrics import metrics
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
-from payi_otel.exporters._queue import to_queue
+from payi_otel.exporters._queue import to_http_sink, to_queue
 from payi_otel.exporters.span_exporter import latest_exporter
 from payi_otel.limits import limits
 
@@ -115,10 +115,7 @@ def _start(settings: Settings, sink: Sink, forwarding: ForwardingHandler, caller
     if earlier is not None:
         _retire(earlier)
     _runtime = Runtime(settings, queue, forwarding)
-    defaults.apply(settings, default_use_case_name(caller), log_prompt_and_response=logs)
-    limits.begin(settings.on_limit)
-    metrics.observe(stats)
-    _say_what_has_no_effect(settings)
+    _put_in_force(settings, default_use_case_name(caller), logs=logs)
 
 
 def attach() -> None:
@@ -153,10 +150,7 @@ def _from_environment() -> Runtime | None:
         queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=settings.log_prompt_and_response)
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
     program = os.environ[PROGRAM_VARIABLE] = program_name()
-    defaults.apply(settings, program, log_prompt_and_response=settings.log_prompt_and_response)
-    limits.begin(settings.on_limit)
-    metrics.observe(stats)
-    _say_what_has_no_effect(settings)
+    _put_in_force(settings, program, logs=settings.log_prompt_and_response)
     return runtime
 
 
@@ -167,6 +161,7 @@ def _retire(runtime: Runtime) -> None:
 
 
 def _log_disabled() -> None:
+    """By our own logger: the user's, which `payi_instrument()` calls `logger`, has it handed on."""
     logger.warning("OTEL_SDK_DISABLED is set: no calls are recorded")
 
 
@@ -246,19 +241,14 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
         from payi_otel.exporters.file import FileSink, default_file_name
 
         return FileSink(settings.offline_instrumentation.file_name or default_file_name())
-    # Imported here and now, not by a worker at its first packet: openai 3 looks at `sys.modules["httpx"]` in the middle of a call
-    # and fails on a module that another thread is still importing.
-    import httpx  # noqa: F401
-
-    from payi_otel.exporters.http import HttpSink
-
-    # Images that are wanted are not cut.
-    # A bulk's answer says nothing of limits.
-    bulk = False if settings.enforce_limits and settings.ingest_bulk == "auto" else settings.ingest_bulk
-    return HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
+    return to_http_sink(payi, settings)
 
 
-def _say_what_has_no_effect(settings: Settings) -> None:
+def _put_in_force(settings: Settings, program: str, *, logs: bool) -> None:
+    """What of the settings holds for the whole process."""
+    defaults.apply(settings, program, log_prompt_and_response=logs)
+    limits.begin(settings.on_limit)
+    metrics.observe(stats)
     later = settings_without_effect(settings)
     if later:
         logger.warning("accepted, but without effect in this version: %s", ", ".join(later))

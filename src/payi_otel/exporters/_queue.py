@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
@@ -30,6 +30,29 @@ def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool, h
         on_result=limits.note,
         spool=to_spool(settings) if settings.offline_instrumentation is None else None,
     )
+
+
+def to_http_sink(payi: Any, settings: Settings) -> Sink:
+    """Where packets go that are sent.
+
+    Args:
+        payi: A client, ours or the published SDK's; None for what the environment says.
+        settings: The settings.
+
+    Raises:
+        ConfigurationError: There is no key, or the client is none.
+    """
+    # Imported here and now, not by a worker at its first packet: openai 3 looks at `sys.modules["httpx"]` in the middle of a call
+    # and fails on a module that another thread is still importing.
+    import httpx  # noqa: F401
+
+    from payi_otel.clients import to_target
+    from payi_otel.exporters.http import HttpSink
+
+    # A bulk's answer says nothing of limits.
+    bulk = False if settings.enforce_limits and settings.ingest_bulk == "auto" else settings.ingest_bulk
+    # Images that are wanted are not cut.
+    return HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
 
 
 def to_spool(settings: Settings) -> Spool | None:

@@ -17,7 +17,7 @@ from payi_otel.delivery._unclaimed import feed_unclaimed
 from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.errors import ConfigurationError
-from payi_otel.exporters._queue import to_queue
+from payi_otel.exporters._queue import to_http_sink, to_queue
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -131,11 +131,9 @@ def _read(config: Config, settings: Mapping[str, Any]) -> Settings:
 
 
 def _to_http_queue(api_key: str | None, base_url: str | None, settings: Settings) -> DeliveryQueue:
-    from payi_otel.clients import Payi, to_target
-    from payi_otel.exporters.http import HttpSink
+    from payi_otel.clients import Payi
 
-    target = to_target(Payi(api_key=api_key, base_url=base_url))
-    sink = HttpSink(target, bulk=settings.ingest_bulk, is_limited=not settings.instrument_inline_data)
+    sink = to_http_sink(Payi(api_key=api_key, base_url=base_url), settings)
     return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response, has_owner=True)
 
 
