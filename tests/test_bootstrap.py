@@ -40,13 +40,6 @@ def undone() -> Iterator[None]:
 
 
 @pytest.fixture
-def ingest() -> Iterator[IngestServer]:
-    """A strict Pay-i."""
-    with IngestServer() as server:
-        yield server
-
-
-@pytest.fixture
 def provider() -> Iterator[ProviderServer]:
     """A scripted provider."""
     server = ProviderServer()

@@ -60,13 +60,6 @@ def client(provider: ProviderServer) -> Iterator[Any]:
         yield one
 
 
-@pytest.fixture
-def ingest() -> Iterator[IngestServer]:
-    """A strict Pay-i."""
-    with IngestServer() as server:
-        yield server
-
-
 def names(spans: InMemorySpanExporter) -> list[str]:
     """Of the spans that ended."""
     return [span.name for span in spans.get_finished_spans()]

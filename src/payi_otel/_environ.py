@@ -25,4 +25,9 @@ def is_sdk_disabled(environ: Mapping[str, str] = os.environ) -> bool:
 
 def disabled_instrumentations(environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     """Entry-point names that `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` lists; `*` is one of them."""
-    return frozenset(name.strip() for name in environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",") if name.strip())
+    return frozenset(listed("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", environ))
+
+
+def listed(name: str, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The names that a variable lists with commas between them."""
+    return [item.strip() for item in environ.get(name, "").split(",") if item.strip()]

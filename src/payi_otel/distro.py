@@ -11,13 +11,13 @@ from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 from payi_otel import _bootstrap
+from payi_otel._environ import listed
 from payi_otel._guard import guard
 from payi_otel.clients import to_target
 from payi_otel.config import load_settings
 from payi_otel.errors import ConfigurationError
 from payi_otel.processors import otlp
 
-_EXPORTERS = "OTEL_TRACES_EXPORTER"
 _OURS = ("payi", "payi_file")
 
 logger = logging.getLogger("payi.instrument")
@@ -28,7 +28,7 @@ class PayiDistro(BaseDistro):  # type: ignore[misc]  # opentelemetry-instrumenta
 
     def _configure(self, **kwargs: Any) -> None:
         if otlp.is_wanted():
-            os.environ.setdefault(_EXPORTERS, "otlp")
+            os.environ.setdefault(otlp.EXPORTERS_VARIABLE, "otlp")
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Starts one instrumentor; a fault of it is logged. That its library is missing, the launcher deals with."""
@@ -51,7 +51,7 @@ class PayiConfigurator(_OTelSDKConfigurator):
 
 def _leave_out_what_cannot_be_made() -> None:
     """An exporter of ours without a key, or with a wrong setting, would take the whole set-up with it, and every instrumentor."""
-    names = [name.strip() for name in os.environ.get(_EXPORTERS, "").split(",")]
+    names = listed(otlp.EXPORTERS_VARIABLE)
     if not {*_OURS} & {*names}:
         return
     try:
@@ -59,8 +59,8 @@ def _leave_out_what_cannot_be_made() -> None:
         if "payi" in names:
             to_target()
     except ConfigurationError as error:
-        logger.error("%s: ours is left out: %s", _EXPORTERS, error)
-        os.environ[_EXPORTERS] = ",".join(name for name in names if name not in _OURS) or "none"
+        logger.error("%s: ours is left out: %s", otlp.EXPORTERS_VARIABLE, error)
+        os.environ[otlp.EXPORTERS_VARIABLE] = ",".join(name for name in names if name not in _OURS) or "none"
 
 
 def attach() -> None:

@@ -34,13 +34,6 @@ def provider() -> Iterator[ProviderServer]:
     server.close()
 
 
-@pytest.fixture
-def ingest() -> Iterator[IngestServer]:
-    """A strict Pay-i."""
-    with IngestServer() as server:
-        yield server
-
-
 def environment(provider: ProviderServer, ingest: IngestServer) -> dict[str, str]:
     """Where the example finds both."""
     servers = {"PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url, "OPENAI_BASE_URL": provider.url + "/v1", "OPENAI_API_KEY": "k"}

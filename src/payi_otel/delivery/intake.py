@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.delivery._sightings import Call, sightings
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes
+from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes, scope_of_span
 from payi_otel.packets.merging import fill_in, finished
 from payi_otel.payload import Payload, registry
 
@@ -78,11 +78,11 @@ class Intake:
 
     def start(self, span: ReadableSpan) -> None:
         """Notes whose call a span is, in the caller's own context."""
-        context, scope, parent = span.context, span.instrumentation_scope, span.parent
+        context, parent = span.context, span.parent
         if context is None:
             return
         above = self._open.get(parent.span_id) if parent is not None and not parent.is_remote else None
-        name = scope.name if scope is not None else ""
+        name = scope_of_span(span)[0]
         if not name.startswith(OWN_SCOPES):
             if not may_be_call(name, span.attributes or {}):
                 if above is not None:
@@ -96,13 +96,13 @@ class Intake:
 
     def end(self, span: ReadableSpan) -> None:
         """Takes a span that ended."""
-        context, scope = span.context, span.instrumentation_scope
+        context = span.context
         if context is None:
             return
         payload = registry.claim(context.span_id)
         if payload is None and self._sees_starts and context.span_id not in self._open and not has_usage(span.attributes or {}):
             return
-        is_own = payload is not None or (scope is not None and scope.name.startswith(OWN_SCOPES))
+        is_own = payload is not None or scope_of_span(span)[0].startswith(OWN_SCOPES)
         whose = None if is_own else self._whose(span)
         try:
             with self._lock:
@@ -206,8 +206,7 @@ class Intake:
             self._pass_up(below, above)
             return
         kind, payload = read
-        scope_name = span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
-        call = Call(payload, span.context.trace_id, scope_name, is_poll=kind == "poll")
+        call = Call(payload, span.context.trace_id, scope_of_span(span)[0], is_poll=kind == "poll")
         same = [inner for inner in below if inner.is_same_as(call)] or _summed_up_by(call, below)
         _merge(call, same)
         _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)

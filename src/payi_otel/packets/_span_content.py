@@ -8,12 +8,11 @@ from typing import Any
 
 import orjson
 
+from payi_otel import semconv
 from payi_otel.packets.counting import TokenCounter
 from payi_otel.payload import Content, FunctionCall
 from payi_otel.semconv import NOT_INSTRUMENTED
 
-_INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
-_SYSTEM, _TOOLS = "gen_ai.system_instructions", "gen_ai.tool.definitions"
 _REDACTED = "__REDACTED__"
 """Stands in OpenInference's spans for what it was told to leave out."""
 _OLD = re.compile(r"(?:gen_ai|llm)\.(prompts?|completions?)\.\d+\.content")
@@ -45,14 +44,18 @@ class SpanContent:
         raw = self._json("input.value")
         if raw is not None:
             return raw
-        parts = {"messages": self._json(_INPUT), "system": self._json(_SYSTEM), "tools": self._json(_TOOLS)}
+        parts = {
+            "messages": self._json(semconv.INPUT_MESSAGES),
+            "system": self._json(semconv.SYSTEM_INSTRUCTIONS),
+            "tools": self._json(semconv.TOOL_DEFINITIONS),
+        }
         return {name: value for name, value in parts.items() if value} or self._old("prompt")
 
     def _answer(self) -> Any:
         raw = self._json("output.value")
         if raw is not None:
             return raw
-        messages = self._json(_OUTPUT)
+        messages = self._json(semconv.OUTPUT_MESSAGES)
         return {"messages": messages} if messages else self._old("completion")
 
     def _old(self, kind: str) -> Any:

@@ -110,12 +110,12 @@ _CACHE_WRITE = (
 )
 _CACHE_WRITE_1H = ("anthropic.usage.cache_creation.ephemeral_1h_input_tokens",)
 _REASONING = (semconv.USAGE_REASONING, "gen_ai.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning")
-_IMAGE_INPUT = ("gen_ai.usage.image.input_tokens",)
-_IMAGE_CACHE_READ = ("gen_ai.usage.image.cache_read.input_tokens",)
-_IMAGE_OUTPUT = ("gen_ai.usage.image.output_tokens",)
-_AUDIO_INPUT = ("gen_ai.usage.audio.input_tokens", "llm.token_count.prompt_details.audio")
-_AUDIO_CACHE_READ = ("gen_ai.usage.audio.cache_read.input_tokens",)
-_AUDIO_OUTPUT = ("gen_ai.usage.audio.output_tokens", "llm.token_count.completion_details.audio")
+_IMAGE_INPUT = (semconv.USAGE_IMAGE_INPUT,)
+_IMAGE_CACHE_READ = (semconv.USAGE_IMAGE_CACHE_READ,)
+_IMAGE_OUTPUT = (semconv.USAGE_IMAGE_OUTPUT,)
+_AUDIO_INPUT = (semconv.USAGE_AUDIO_INPUT, "llm.token_count.prompt_details.audio")
+_AUDIO_CACHE_READ = (semconv.USAGE_AUDIO_CACHE_READ,)
+_AUDIO_OUTPUT = (semconv.USAGE_AUDIO_OUTPUT, "llm.token_count.completion_details.audio")
 
 _REQUEST_MODEL = (semconv.REQUEST_MODEL, "llm.request.model")
 _RESPONSE_MODEL = (semconv.RESPONSE_MODEL, "llm.response.model", "llm.model_name", "embedding.model_name")
@@ -163,7 +163,7 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
     operation = _operation(attributes)
     if operation is None:
         return None
-    name, version = _scope_of(span)
+    name, version = scope_of_span(span)
     dialect = dialect_of(name)
     model, response_model = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
     model = model or _model_in_json(attributes)
@@ -290,7 +290,8 @@ def _properties(name: str, version: str, dialect: Dialect | None) -> dict[str, s
     return properties
 
 
-def _scope_of(span: ReadableSpan) -> tuple[str, str]:
+def scope_of_span(span: ReadableSpan) -> tuple[str, str]:
+    """Name and version of the instrumentation that made it; "" where it has none."""
     scope = span.instrumentation_scope
     return (scope.name, scope.version or "") if scope is not None else ("", "")
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from payi_otel._environ import listed
+
 logger = logging.getLogger("payi.instrument")
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-_EXPORTERS: Final = "OTEL_TRACES_EXPORTER"
+EXPORTERS_VARIABLE: Final = "OTEL_TRACES_EXPORTER"
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -23,7 +25,7 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
     Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
     """
-    exporters = {name.strip() for name in environ.get(_EXPORTERS, "").split(",")} - {""}
+    exporters = listed(EXPORTERS_VARIABLE, environ)
     is_otlp = not exporters or any(name.startswith("otlp") for name in exporters)
     return is_otlp and _first(_ENDPOINTS, environ) is not None
 
