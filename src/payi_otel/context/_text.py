@@ -46,17 +46,13 @@ def _read_properties(text: str) -> dict[str, str | None]:
     if not text:
         return {}
     try:
-        given = _parsed(text)
-    except ValueError:
-        given = _parsed(_decoded(text))
-    if not isinstance(given, dict):
-        raise ValueError("not a JSON object")
-    return as_properties(given)
-
-
-def _parsed(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
+        try:
+            given = json.loads(text)
+        except ValueError:
+            given = json.loads(_decoded(text))
+        if not isinstance(given, dict):
+            raise ValueError("not a JSON object")
+        return as_properties(given)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

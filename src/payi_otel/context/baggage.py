@@ -154,7 +154,7 @@ def trusted(get: Callable[[str], object]) -> dict[str, Any]:
         if value is not None and value != "":
             try:
                 values[name] = _read(name, str(value))
-            except (ValueError, RecursionError):  # JSON may be nested deeper than Python reads
+            except ValueError:
                 _notice.warn("the baggage's %s cannot be read and is ignored", name)
     return _with_known_use_case(values)
 
@@ -164,14 +164,13 @@ def _read(name: str, text: str) -> Any:
 
     Raises:
         ValueError: no service of ours would have written that, or Pay-i would refuse it.
-        RecursionError: likewise.
     """
     if len(text) > _MAX_BYTES or _CONTROL.search(text):
         raise ValueError("too long, or not text")
     if name in SWITCH_FIELDS and text.lower() not in ("true", "false"):
         raise ValueError("neither true nor false")
     value = from_text(name, text)
-    if name == "use_case_version" and not 0 <= value <= _MAX_VERSION:
+    if name == "use_case_version" and value > _MAX_VERSION:  # nor below zero: `from_text` reads no such version
         raise ValueError("not a version")
     return value
 
