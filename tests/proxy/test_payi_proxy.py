@@ -140,11 +140,14 @@ def test_results_can_be_told_apart(proxy: Any, provider: Any) -> None:
 
 
 def test_a_public_address_needs_no_base_uri(proxy: Any, provider: Any, http: Any) -> None:
-    """Only for the providers that have one."""
-    proxy.public["openai/v1"] = provider.url + "/v1"
-    provider.script(Reply(ANSWER))
-    assert http.post(proxy.url + PREFIX + "openai/v1/models", headers=KEY).status_code == 200
-    assert provider.requests[0]["path"] == "/v1/models"
+    """Only for the providers that have one; the test says what stands for it."""
+    proxy.hosts["https://api.openai.com"] = provider.url
+    proxy.hosts["https://api.anthropic.com"] = provider.url
+    provider.script(Reply(ANSWER), Reply(ANSWER))
+    paths = ("openai/v1/models?a=b", "anthropic/v1/messages")
+    assert [http.post(proxy.url + PREFIX + path, headers=KEY).status_code for path in paths] == [200, 200]
+    seen = [(request["headers"]["host"], request["path"]) for request in provider.requests]
+    assert seen == [("api.openai.com", "/v1/models?a=b"), ("api.anthropic.com", "/v1/messages")]
 
 
 BASE = "xproxy-provider-baseuri"
@@ -159,6 +162,7 @@ BAD_BASES = [
     ("azure.openai", "{}/openai"),
     ("aws.bedrock", "{}/model"),
     ("openai/v1", "<proxy>"),
+    ("openai/v1", "https://api.openai.com/v1"),
 ]
 
 
@@ -415,6 +419,16 @@ def test_a_request_signed_for_the_provider_is_forwarded(proxy: Any, provider: An
     assert [request["path"] for request in provider.requests] == [MODEL_PATH]
     assert proxy.calls[0].credentials.keys() == {"authorization", "x-amz-security-token"}
     assert provider.requests[0]["headers"]["authorization"] == proxy.calls[0].credentials["authorization"]
+
+
+def test_a_signature_for_aws_itself_holds(proxy: Any, provider: Any) -> None:
+    """Its host is the one that was signed for, whatever stands for it here."""
+    pytest.importorskip("botocore")
+    host = "https://bedrock-runtime.us-east-1.amazonaws.com"
+    proxy.hosts[host] = provider.url
+    provider.script(Reply(ANSWER))
+    assert converse(proxy, {**signed(provider, host=host), "xProxy-Provider-BaseUri": host}).status_code == 200
+    assert provider.requests[0]["headers"]["host"] == host.removeprefix("https://")
 
 
 def test_a_bearer_token_stands_for_a_signature(proxy: Any, provider: Any) -> None:

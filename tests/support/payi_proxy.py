@@ -10,12 +10,12 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any, ClassVar
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
 from urllib.parse import urlsplit
 
 from proxy_answers import RESULT, Addition, FrameAddition, SseAddition, add_to_json
-from proxy_rules import BASE_URI, CREDENTIALS, KEY, PROVIDERS, Headers, check_base_uri, check_signature, read_scope
+from proxy_rules import BASE_URI, CREDENTIALS, KEY, PROVIDERS, PUBLIC, Headers, check_base_uri, check_signature, read_scope
 
 from payi_otel._ingest_server import _Handler
 from payi_otel.testing import API_KEY, IngestServer
@@ -74,8 +74,7 @@ class PayiProxy(IngestServer):
     Attributes:
         calls: Every request below `/api/v1/proxy/`, in order of arrival. (`requests` and `packets` are those of ingests.)
         problems: What was wrong with them. A test that expects some takes them out.
-        public: Where requests without `xProxy-Provider-BaseUri` go, by provider: to `https://api.openai.com/v1` in truth, nowhere here
-            unless a test says so.
+        hosts: Where to connect in place of a host of the real world: `{"https://api.openai.com": provider.url}`. There is no other.
         aws_secrets: Secret keys by access key id, with which AWS's signatures are checked.
     """
 
@@ -84,7 +83,7 @@ class PayiProxy(IngestServer):
         super().__init__(api_key=api_key)
         self.calls: list[ProxiedCall] = []
         self.problems: list[str] = []
-        self.public: dict[str, str] = {}
+        self.hosts: dict[str, str] = {}
         self.aws_secrets = {"AKID": "secret"}
         self._limits: dict[str, str] = {}
         self._http.RequestHandlerClass = _ProxyHandler
@@ -110,7 +109,7 @@ class PayiProxy(IngestServer):
         base_uri = given.get(BASE_URI)
         if match is None:
             problems.append(f"{target} is no path of the proxy")
-        elif problem := check_base_uri(provider, base_uri, self.public.get(provider), self.url):
+        elif problem := check_base_uri(provider, base_uri, self.url, self.hosts):
             problems.append(problem)
         elif provider == "aws.bedrock":
             problem = check_signature(method, (f"{base_uri}{rest}", self.url + target), to_forward(headers), body, self.aws_secrets)
@@ -179,8 +178,6 @@ def _to_error(status: int, code: str, message: str) -> dict[str, Any]:
 class _ProxyHandler(_Handler):
     """A connection of a client; whatever is not below `/api/v1/proxy/` is an ingest."""
 
-    _CONNECTIONS: ClassVar = {"http": HTTPConnection, "https": HTTPSConnection}
-
     @property
     def _proxy(self) -> PayiProxy:
         proxy = self.server.ingest
@@ -217,8 +214,9 @@ class _ProxyHandler(_Handler):
         return b"".join(pieces)
 
     def _forward(self, call: ProxiedCall) -> None:
-        target = urlsplit((call.base_uri or self._proxy.public[call.provider]) + call.path + (f"?{call.query}" if call.query else ""))
-        upstream = self._CONNECTIONS[target.scheme](target.hostname or "", target.port, timeout=_TIMEOUT_S)
+        target = urlsplit((call.base_uri or PUBLIC[call.provider]) + call.path + (f"?{call.query}" if call.query else ""))
+        place = urlsplit(self._proxy.hosts.get(f"{target.scheme}://{target.netloc}", target.geturl()))
+        upstream = HTTPConnection(place.hostname or "", place.port, timeout=_TIMEOUT_S)
         try:
             try:
                 upstream.putrequest(call.method, target.path + (f"?{target.query}" if target.query else ""), True, True)

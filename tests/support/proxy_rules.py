@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +16,8 @@ Headers = Sequence[tuple[str, str]]
 
 PROVIDERS = ("openai/v1", "anthropic", "azure.openai", "azure.anthropic", "aws.bedrock")
 """What stands behind `/api/v1/proxy/`."""
-_NEEDS_BASE = ("azure.openai", "azure.anthropic", "aws.bedrock")
+PUBLIC = {"openai/v1": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+"""Where a request goes that does not say so, by provider."""
 _ORIGIN_ONLY = ("azure.openai", "aws.bedrock")
 """Their paths are forwarded whole."""
 KEY, BASE_URI = "xproxy-api-key", "xproxy-provider-baseuri"
@@ -110,23 +111,26 @@ def _ours(headers: Headers) -> list[str]:
     return [name.lower() for name, _ in headers if name.lower().startswith("xproxy-")]
 
 
-def check_base_uri(provider: str, base_uri: str | None, public: str | None, own_url: str) -> str | None:
+def check_base_uri(provider: str, base_uri: str | None, own_url: str, hosts: Collection[str]) -> str | None:
     """What is wrong with the address to forward to.
 
     Args:
         provider: One of `PROVIDERS`.
         base_uri: What the header says.
-        public: The provider's own address, to which requests without that header go; None where it has none.
         own_url: The proxy's.
+        hosts: The hosts, with their schemes, that stand for something beside those on loopback.
     """
+    base = PUBLIC.get(provider) if base_uri is None else base_uri
+    parts = urlsplit(base or "")
+    origin = f"{parts.scheme}://{parts.netloc}"
+    is_known = origin in hosts or (parts.scheme == "http" and parts.hostname == "127.0.0.1")
     if base_uri is None:
-        return None if public and provider not in _NEEDS_BASE else f"{BASE_URI} is missing"
-    parts = urlsplit(base_uri)
+        return None if is_known else f"{BASE_URI} is missing"
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or base_uri.endswith("/"):
         return f"{BASE_URI} is {base_uri!r}: must be an http(s) URL without a slash at its end"
     if provider in _ORIGIN_ONLY and parts.path:
         return f"{BASE_URI} is {base_uri!r}: must have no path, the request's is forwarded whole"
-    return f"{BASE_URI} is the proxy" if base_uri.startswith(own_url) else None
+    return f"{BASE_URI} is {base_uri!r}: there is nobody" if not is_known or origin == own_url else None
 
 
 _SIGNATURE = re.compile(
