@@ -431,6 +431,14 @@ def test_a_signature_for_aws_itself_holds(proxy: Any, provider: Any) -> None:
     assert provider.requests[0]["headers"]["host"] == host.removeprefix("https://")
 
 
+def test_more_headers_may_be_signed(proxy: Any, provider: Any) -> None:
+    """All that the provider gets, the body's length too, as an SDK signs that has made its request before."""
+    pytest.importorskip("botocore")
+    provider.script(Reply(ANSWER))
+    length = str(len(json.dumps(BODY)))
+    assert converse(proxy, signed(provider, extra={"Content-Length": length, "Accept-Encoding": "gzip"})).status_code == 200
+
+
 def test_a_bearer_token_stands_for_a_signature(proxy: Any, provider: Any) -> None:
     """Bedrock's API keys."""
     provider.script(Reply(ANSWER))

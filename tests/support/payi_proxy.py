@@ -112,7 +112,9 @@ class PayiProxy(IngestServer):
         elif problem := check_base_uri(provider, base_uri, self.url, self.hosts):
             problems.append(problem)
         elif provider == "aws.bedrock":
-            problem = check_signature(method, (f"{base_uri}{rest}", self.url + target), to_forward(headers), body, self.aws_secrets)
+            problem = check_signature(
+                method, (f"{base_uri}{rest}", self.url + target), to_forward(headers, len(body)), body, self.aws_secrets
+            )
             problems += [problem] if problem else []
         if given.get(KEY) != self.api_key:
             problems.append(f"{KEY} is wrong" if KEY in given else f"{KEY} is missing")
@@ -165,10 +167,11 @@ class PayiProxy(IngestServer):
         }
 
 
-def to_forward(headers: Headers) -> list[tuple[str, str]]:
+def to_forward(headers: Headers, length: int) -> list[tuple[str, str]]:
     """The headers that the provider gets, but for its host."""
     own = {"host", "content-length", *_OWN_TO_EACH_HOP}
-    return [(name, value) for name, value in headers if not name.lower().startswith("xproxy-") and name.lower() not in own]
+    kept = [(name, value) for name, value in headers if not name.lower().startswith("xproxy-") and name.lower() not in own]
+    return [*kept, ("Content-Length", str(length))]
 
 
 def _to_error(status: int, code: str, message: str) -> dict[str, Any]:
@@ -220,7 +223,7 @@ class _ProxyHandler(_Handler):
         try:
             try:
                 upstream.putrequest(call.method, target.path + (f"?{target.query}" if target.query else ""), True, True)
-                for name, value in (("Host", target.netloc), *to_forward(call.headers), ("Content-Length", str(len(call.body)))):
+                for name, value in (("Host", target.netloc), *to_forward(call.headers, len(call.body))):
                     upstream.putheader(name, value)
                 upstream.endheaders(call.body)
                 answer = upstream.getresponse()
