@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from payi_otel import _ingest_rules as rules
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 API_KEY: Final = "test-key"
+_RESULTS: Final = "/api/v1/requests/provider/"
 _UPSERT: Final = "/api/v1/ingest/bulk-upsert"
 _PATHS: Final = {"/api/v1/ingest": False, "/api/v1/ingest/bulk": True, _UPSERT: True}
 _DRIP_S: Final = 0.1
@@ -141,6 +142,9 @@ class IngestServer:
         """Pay-i's own answer; keeps the packets that it takes."""
         is_bulk = _PATHS.get(request["path"])
         has_bulk = self.bulk_enabled and (self.upsert_enabled or request["path"] != _UPSERT)
+        if request["path"].startswith(_RESULTS):
+            is_known = request["headers"].get(rules.KEY_HEADER) == self.api_key
+            return self._find_result(request["path"]) if is_known else (401, to_error(401, "invalid_api_key"))
         if is_bulk is None or (is_bulk and not has_bulk):
             return 404, to_error(404, "http_404")
         if request["headers"].get(rules.KEY_HEADER) != self.api_key:
@@ -161,8 +165,21 @@ class IngestServer:
             "request_id": f"request-{len(self.requests)}",
             "ingest_timestamp": "2026-01-01T00:00:00Z",
             "event_timestamp": request["body"].get("event_timestamp"),
-            "xproxy_result": {"request_id": f"request-{len(self.requests)}", "duplicate_request": not is_new},
+            "xproxy_result": {
+                "request_id": f"request-{len(self.requests)}",
+                "duplicate_request": not is_new,
+                "cost": to_cost(request["body"]),
+            },
         }
+
+    def _find_result(self, path: str) -> tuple[int, dict[str, Any]]:
+        """What a packet cost that was taken before, in whatever way."""
+        category, response_id = (unquote(part) for part in path.removeprefix(_RESULTS).split("/")[:2])
+        for number, packet in enumerate(self.packets, start=1):
+            body = packet["body"]
+            if (body.get("category"), body.get("provider_response_id")) == (category, response_id):
+                return 200, {"xproxy_result": {"request_id": f"packet-{number}", "cost": to_cost(body)}}
+        return 404, to_error(404, "http_404")
 
     def _judge_bulk(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if not isinstance(request["body"], list):
@@ -205,6 +222,18 @@ class IngestServer:
         """Keeps the open connections, so that `close` ends them."""
         with self._changed:
             (self._connections.add if is_open else self._connections.discard)(connection)
+
+
+def to_cost(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a packet costs here: a millionth of a dollar for each unit that was asked, two for each that was answered."""
+    counts = list(body["units"].values())
+    asked, answered = sum(count.get("input", 0) for count in counts), sum(count.get("output", 0) for count in counts)
+    return {
+        "currency": "usd",
+        "input": {"base": asked / 1_000_000},
+        "output": {"base": answered * 2 / 1_000_000},
+        "total": {"base": (asked + answered * 2) / 1_000_000},
+    }
 
 
 def to_error(status: int, code: str, message: str = "as the test asked for") -> dict[str, Any]:
