@@ -83,6 +83,7 @@ DOCUMENTED_ENTRIES = (
 OURS: tuple[tuple[str, object], ...] = (
     ("delivery", "background"),
     ("exit_timeout_s", 5.0),
+    ("result_timeout_s", 5.0),
     ("flush_on_sigterm", True),
     ("propagate", ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "account_name")),
     ("trust_inbound_baggage", False),
@@ -141,6 +142,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "request_properties": ('{"env": "prod"}', {"env": "prod"}),
     "delivery": ("inline", "inline"),
     "exit_timeout_s": ("0", 0.0),
+    "result_timeout_s": ("1.5", 1.5),
     "flush_on_sigterm": ("no", False),
     "propagate": ("user_id", ("user_id",)),
     "trust_inbound_baggage": ("TRUE", True),
@@ -727,12 +729,7 @@ def test_the_default_use_case_name_is_the_files(filename: str, name: str) -> Non
 
 def test_settings_without_effect_are_those_the_user_changed() -> None:
     """For one line in the log."""
-    given = {
-        "proxy": True,
-        "enforce_limits": False,
-        "aws_config": {"add_streaming_xproxy_result": True},
-    }
-    assert settings_without_effect(load(given)) == ("proxy", "aws_config.add_streaming_xproxy_result")
+    assert settings_without_effect(load({"proxy": True, "enforce_limits": False})) == ("proxy",)
     assert settings_without_effect(load()) == ()
 
 

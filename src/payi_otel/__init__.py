@@ -16,6 +16,8 @@ from payi_otel.config import (
 )
 from payi_otel.context.headers import create_headers
 from payi_otel.context.track import get_context, track, track_context
+from payi_otel.costs import Cost, cost_of, cost_of_async
+from payi_otel.delivery.result import XproxyResult
 from payi_otel.errors import LimitExceeded
 from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
 from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
@@ -23,6 +25,7 @@ from payi_otel.semconv import PayiCategories, PayiHeaderNames
 
 __all__ = [
     "AsyncPayi",
+    "Cost",
     "LimitExceeded",
     "Payi",
     "PayiCategories",
@@ -40,6 +43,9 @@ __all__ = [
     "PayiInstrumentOpenAiConfig",
     "PayiSpanExporter",
     "RetryQueueSpanProcessor",
+    "XproxyResult",
+    "cost_of",
+    "cost_of_async",
     "create_headers",
     "flush",
     "get_context",

@@ -30,6 +30,7 @@ from payi_otel.config import (
 from payi_otel.context import defaults
 from payi_otel.delivery._metrics import metrics
 from payi_otel.delivery.queue import DeliveryQueue
+from payi_otel.delivery.result import Patience
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_http_sink, to_queue
@@ -200,6 +201,12 @@ def stats() -> Stats:
     return combined([runtime.queue, *_earlier]) if runtime is not None else _final
 
 
+def current_sink() -> Sink | None:
+    """Where packets go at present; None before `payi_instrument()` and after `shutdown()`."""
+    runtime = _runtime
+    return runtime.queue.sink if runtime is not None else None
+
+
 def combined(queues: Sequence[DeliveryQueue]) -> Stats:
     """The account of several queues."""
     return reduce(operator.add, (queue.stats() for queue in queues))
@@ -248,6 +255,7 @@ def _put_in_force(settings: Settings, program: str, *, logs: bool) -> None:
     """What of the settings holds for the whole process."""
     defaults.apply(settings, program, log_prompt_and_response=logs)
     limits.begin(settings.on_limit)
+    Patience.seconds = settings.result_timeout_s
     metrics.observe(stats)
     later = settings_without_effect(settings)
     if later:

@@ -172,6 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Rule(v.choice("background", "inline"), "Whether a call waits until its packet was delivered."),
     ] = "background"
     exit_timeout_s: Annotated[float, Rule(v.SECONDS, "Seconds the process waits at its exit for packets still to be sent.")] = 5.0
+    result_timeout_s: Annotated[float, Rule(v.SECONDS, "Seconds that reading a response's `xproxy_result` waits for Pay-i at most.")] = 5.0
     flush_on_sigterm: Annotated[bool, Rule(v.BOOL, "Deliver what is queued at a SIGTERM that nothing else handles, then end by it.")] = True
     propagate: Annotated[
         tuple[str, ...],
@@ -218,8 +219,5 @@ class Accepted(Settings, frozen=True, kw_only=True):
 
 DEPRECATED: Final = ("openai_config.azure.model_mappings", "azure_openai_config.model_mappings")
 
-NOT_YET: Final = (
-    "proxy",
-    "aws_config.add_streaming_xproxy_result",
-)
+NOT_YET: Final = ("proxy",)
 """Accepted and checked today; they take effect in a later version."""

@@ -153,6 +153,7 @@ class PayiInstrumentConfig(TypedDict, total=False):
     request_properties: Mapping[str, str | None] | None
     delivery: Literal["background", "inline"] | None
     exit_timeout_s: float | None
+    result_timeout_s: float | None
     flush_on_sigterm: bool | None
     propagate: Sequence[str] | None
     trust_inbound_baggage: bool | None

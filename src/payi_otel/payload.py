@@ -71,11 +71,33 @@ class ContentReader(Protocol):
 class Ticket(Protocol):
     """A packet on its way; the call waits for it only where the user asked for inline delivery."""
 
+    is_open: bool
+    """The call has not ended."""
+    is_settled: bool
+    """Something has become of the packet."""
+    end: Callable[[], object] | None
+    """Called when somebody waits for a call that has not ended."""
+    find: Callable[[float], Any] | None
+    """Asked for the result of a packet that was delivered without one."""
+
+    @property
+    def result(self) -> Any:
+        """What Pay-i says of the call, for the application to read."""
+        ...
+
+    def settle(self, outcome: Any, *, is_final: bool = True) -> None:
+        """Says what became of the packet; None: the call makes none."""
+        ...
+
+    def give_up(self) -> None:
+        """Nobody takes packets."""
+        ...
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Blocks until the packet's fate is known; False when the time ran out first."""
         ...
 
-    async def wait_async(self) -> bool:
+    async def wait_async(self, timeout_s: float | None = None) -> bool:
         """The same without blocking the event loop."""
         ...
 
@@ -127,6 +149,8 @@ class Payload:
     parts: Callable[[], Iterable[Payload]] | None = None
     """This is no call but many that were made elsewhere (a batch's results); read in the worker, each for a packet of its own."""
     ticket: Ticket | None = None
+    """Whose holder can ask what became of the packet."""
+    awaited: Ticket | None = None
     """Set by the processor where delivery is inline; the call waits for it before it returns."""
 
     def __repr__(self) -> str:
@@ -199,9 +223,8 @@ class PayloadRegistry:
 
     def offer(self, payload: Payload) -> None:
         """Hands over the payload of a call whose span does not record, so that no processor will see it end."""
-        for take in reversed(self._takers):
-            if take(payload):
-                return
+        if not any(take(payload) for take in reversed(self._takers)) and payload.ticket is not None:
+            payload.ticket.give_up()
 
     def __len__(self) -> int:
         return len(self._open)

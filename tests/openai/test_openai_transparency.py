@@ -74,6 +74,11 @@ def test_a_plain_result_is_the_same(instrument: Any, provider: Any) -> None:
     assert after == before
 
 
+def names_of(thing: object) -> set[str]:
+    """What an object offers, but for the one name that is promised: the SDK's class has that from the first call on."""
+    return {*dir(thing)} - {"xproxy_result"}
+
+
 def test_a_stream_is_the_same(instrument: Any, provider: Any) -> None:
     """Type, attributes, methods and chunks, down to which fields are set; only the usage we asked for is gone."""
     provider.script(Reply(events=SHOWN), Reply(events=EVENTS))
@@ -82,7 +87,7 @@ def test_a_stream_is_the_same(instrument: Any, provider: Any) -> None:
         with new_client(provider) as client, client.chat.completions.create(**STREAMED) as stream:
             assert isinstance(stream, openai.Stream)
             assert iter(stream) is not stream
-            about = type(stream), sorted(vars(stream)), dir(stream), type(stream.response), repr(stream.response)
+            about = type(stream), sorted(vars(stream)), names_of(stream), type(stream.response), repr(stream.response)
             chunks = list(stream)
             with pytest.raises(StopIteration):
                 next(stream)
@@ -101,7 +106,7 @@ async def test_an_async_stream_is_the_same(instrument: Any, provider: Any) -> No
             coming = client.chat.completions.create(**STREAMED)
             assert inspect.iscoroutine(coming)
             async with await coming as stream:
-                about = type(stream), sorted(vars(stream)), dir(stream)
+                about = type(stream), sorted(vars(stream)), names_of(stream)
                 chunks = [one async for one in stream]
                 with pytest.raises(StopAsyncIteration):
                     await stream.__anext__()

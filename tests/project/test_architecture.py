@@ -13,6 +13,7 @@ LAYERS = (
     {"distro", "testing", "cli", "environment_variables"},
     {"compat"},
     {"__init__"},
+    {"costs"},
     {"_bootstrap"},
     {"_runtime"},
     {"instrumentors", "processors", "exporters"},

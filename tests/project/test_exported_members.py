@@ -9,6 +9,7 @@ import payi_otel
 
 PROMISED = {
     "AsyncPayi",
+    "Cost",
     "LimitExceeded",
     "Payi",
     "PayiCategories",
@@ -17,6 +18,9 @@ PROMISED = {
     "PayiInstrumentConfig",
     "PayiSpanExporter",
     "RetryQueueSpanProcessor",
+    "XproxyResult",
+    "cost_of",
+    "cost_of_async",
     "create_headers",
     "flush",
     "get_context",

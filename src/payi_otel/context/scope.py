@@ -124,12 +124,12 @@ def from_defaults(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
+class Frame:
     """One scope entered, and those around it."""
 
     token: object
     scope: Scope
-    outer: _Frame | None
+    outer: Frame | None
     inbound: Mapping[str, object]
     """The `payi.*` baggage that stood in the context before the outermost of these frames."""
 
@@ -182,11 +182,16 @@ def current_scope() -> Scope | None:
     """The scope that a call made here and now has; None where nothing is tracked."""
     context = get_current()
     frame = context.get(_FRAME_KEY)
-    if isinstance(frame, _Frame):
+    if isinstance(frame, Frame):
         return frame.scope
     values = baggage.inbound(context)
     default = _defaults.scope
     return (default or _defaults.base).merged(ScopeChange(**values)) if values else default
+
+
+def current_frame() -> Frame | None:
+    """The innermost scope entered here; None where none was."""
+    return _frame_of(get_current())
 
 
 def scoped_context(change: ScopeChange, token: object) -> Context:
@@ -195,7 +200,7 @@ def scoped_context(change: ScopeChange, token: object) -> Context:
     try:
         outer = _frame_of(context)
         inbound = baggage.payi_entries(context) if outer is None else outer.inbound
-        return _with_frame(context, _Frame(token, (current_scope() or _defaults.base).merged(change), outer, inbound), {})
+        return _with_frame(context, Frame(token, (current_scope() or _defaults.base).merged(change), outer, inbound), {})
     except Exception as fault:
         log_fault("entering a scope", fault)
         return context
@@ -224,7 +229,7 @@ def leave(token: object) -> None:
     """
     try:
         context = get_current()
-        above: list[_Frame] = []
+        above: list[Frame] = []
         frame = _frame_of(context)
         while frame is not None and frame.token is not token:
             above.append(frame)
@@ -239,12 +244,12 @@ def leave(token: object) -> None:
         log_fault("leaving a scope", fault)
 
 
-def _frame_of(context: Context) -> _Frame | None:
+def _frame_of(context: Context) -> Frame | None:
     frame = context.get(_FRAME_KEY)
-    return frame if isinstance(frame, _Frame) else None
+    return frame if isinstance(frame, Frame) else None
 
 
-def _with_frame(context: Context, frame: _Frame | None, inbound: Mapping[str, object]) -> Context:
+def _with_frame(context: Context, frame: Frame | None, inbound: Mapping[str, object]) -> Context:
     """The context with this frame and its baggage, or with none and the baggage that was there before. Spans in it stay."""
     if frame is None:
         rest = Context({key: value for key, value in context.items() if key != _FRAME_KEY})

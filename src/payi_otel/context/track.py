@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from payi_otel.context import _notice
 from payi_otel.context._fields import ScopeFields, TrackFields, checked_fields, keywords
 from payi_otel.context._generators import TrackedGenerator, calling, resumed, resumed_async
+from payi_otel.context.last_result import last_result
 from payi_otel.context.scope import SCOPE_FIELDS, ScopeChange, current_scope, enter, leave
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ def track_context(**fields: Unpack[TrackFields]) -> TrackContext:
 
 
 def get_context() -> PayiContext:
-    """The current scope's values that are set; {} where nothing is tracked. Changing the answer changes nothing."""
+    """The current scope's values that are set; {} where nothing is tracked. Changing the answer changes nothing.
+
+    `last_result` is the `xproxy_result` of the last call made in this context, where there was one.
+    """
     scope = current_scope()
     values = {} if scope is None else {name: _copied(getattr(scope, name)) for name in SCOPE_FIELDS}
-    return cast("PayiContext", {name: value for name, value in values.items() if value is not None and value != []})
+    found = {name: value for name, value in values.items() if value is not None and value != []}
+    result = last_result()
+    return cast("PayiContext", found if result is None else {**found, "last_result": result})
 
 
 class TrackContext:

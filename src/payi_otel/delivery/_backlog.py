@@ -193,14 +193,14 @@ class Backlog:
         item = task.items[0]
         if not item.is_open:
             return None, []
-        if self.destination.is_down and self._parks and item.ticket is None:
+        if self.destination.is_down and self._parks and not item.is_awaited:
             self._working.discard(item)
             return None, self._enqueue(item, now, at_head=False)
         if task.sends:
             return task, []
         batching = self._batching()
         is_enough = batching is not None and len(self.inbox) + len(self._parts) + len(self._staged) + 1 >= batching.least
-        if self._makes_ahead and item.ticket is None and (is_enough or not self._can_send()):
+        if self._makes_ahead and not item.is_awaited and (is_enough or not self._can_send()):
             self._working.discard(item)
             self._staged.push(item)
             self._wake(1)

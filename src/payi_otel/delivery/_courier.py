@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from payi_otel._guard import guard
@@ -15,7 +16,7 @@ from payi_otel.delivery._item import Item, RetrySettings, Task
 from payi_otel.delivery._keeper import Keeper
 from payi_otel.delivery._report import Reporter
 from payi_otel.delivery._workers import Workers
-from payi_otel.delivery.outcome import BatchingSink, EncodedPacket, EncodingSink, Fate, Fault, Outcome, Sink
+from payi_otel.delivery.outcome import BatchingSink, EncodedPacket, EncodingSink, Fate, Fault, FindingSink, Outcome, Sink
 from payi_otel.delivery.spool import Spool
 from payi_otel.packets.model import IngestPacket
 from payi_otel.payload import Payload
@@ -50,6 +51,7 @@ class Courier:
         self._sink = sink
         self._encoding = sink if isinstance(sink, EncodingSink) else None
         self._in_batches = sink if isinstance(sink, BatchingSink) else None
+        self._finding = sink if isinstance(sink, FindingSink) else None
         self._convert, self._on_result = convert, on_result
         self._retry = retry
         self._inline = inline
@@ -173,7 +175,7 @@ class Courier:
         """A call to a packet that can wait; False when there is none."""
         try:
             if isinstance(item.payload, Payload) and item.payload.parts is not None:
-                self._split(item, [Item(part, None) for part in item.payload.parts()])
+                self._split(item, [Item(part) for part in item.payload.parts()])
                 return False
             packet = self._to_held(item)
             if packet is not None:
@@ -210,7 +212,11 @@ class Courier:
 
     def _convert_and_encode(self, item: Item) -> IngestPacket | EncodedPacket | None:
         packet = self._convert(item.payload) if item.payload is not None else None
-        return packet if packet is None or self._encoding is None else self._encoding.encode(packet)
+        if packet is None:
+            return None
+        if item.ticket is not None and self._finding is not None:
+            item.ticket.find = partial(self._finding.find_result, packet.body["category"], packet.response_id)
+        return packet if self._encoding is None else self._encoding.encode(packet)
 
     # from packet to fate
 
@@ -331,10 +337,10 @@ class Courier:
             self._reporter.queue_full(item.response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
             self.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
 
-    def settle(self, item: Item, outcome: Outcome | None) -> None:
-        """Wakes who waits for it; a packet that has its fate need not be kept on disk."""
+    def settle(self, item: Item, outcome: Outcome | None, *, is_refused: bool = False) -> None:
+        """Tells who asks for it; a packet that has its fate need not be kept on disk."""
         if item.ticket is not None:
-            item.ticket.settle(outcome)
+            item.ticket.settle(outcome, is_final=is_refused or not item.is_open)
         if not item.is_open:
             if self.keeper is not None and item.record is not None:
                 self.keeper.spool.finish(item.record)

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from payi_otel.delivery._segment import Record
-from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.delivery.stats import Counters, increment
 from payi_otel.packets.model import IngestPacket
-from payi_otel.payload import Payload
+from payi_otel.payload import Payload, Ticket
 
 T = TypeVar("T")
 OVERHEAD_BYTES: Final = 1000
@@ -98,6 +97,7 @@ class Item:
         "held",
         "is_adopted",
         "is_aged",
+        "is_awaited",
         "is_listed",
         "is_making",
         "is_open",
@@ -111,8 +111,10 @@ class Item:
         "was_queued",
     )
 
-    def __init__(self, payload: Payload | None, ticket: Ticket | None) -> None:
+    def __init__(self, payload: Payload | None, ticket: Ticket | None = None, *, is_awaited: bool = False) -> None:
         self.payload, self.ticket = payload, ticket
+        self.is_awaited = is_awaited
+        """The call waits for it."""
         self.held: IngestPacket | EncodedPacket | None = None
         self.attempts = self.packet_faults = self.generation = 0
         self.ambiguous = self.is_probe = self.was_queued = False

@@ -95,7 +95,7 @@ class Keeper:
             records = self.spool.adopt()
             items = []
             for record in records:
-                item = Item(None, None)
+                item = Item(None)
                 item.record = record
                 items.append(item)
             with lock:

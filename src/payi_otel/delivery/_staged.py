@@ -95,6 +95,6 @@ def take_together(line: Line, batching: Batching | None) -> Task:
 
 def _limit(item: Item, batching: Batching) -> int:
     """How many packets may go with this one, itself included."""
-    if item.ticket is not None or (item.ambiguous and not batching.takes_resends):
+    if item.is_awaited or (item.ambiguous and not batching.takes_resends):
         return 1
     return min(item.batch_limit or batching.max_items, batching.max_items)

@@ -1,49 +1,126 @@
-"""A packet on its way, for a caller that asked to wait for it."""
+"""A packet on its way, for whoever wants to know what becomes of it."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+import functools
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
 
-from payi_otel.delivery.outcome import Outcome
+from payi_otel.delivery.outcome import Fate, Outcome
+
+if TYPE_CHECKING:
+    from payi_otel.delivery.result import XproxyResult
+
+NOT_CONFIGURED: Final = "configuration_error"
+
+_lock = Lock()
+"""Held for a moment by who begins to wait."""
 
 
 class Ticket:
-    """Settled once, after a packet's inline attempts; a packet that then waits in the retry queue is settled as `RETRY`."""
+    """One call's packet from the call's start on. Settled first after its inline attempts, and again when it has another fate later."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_future", "_result", "end", "find", "is_final", "is_open", "is_settled", "outcome")
 
-    def __init__(self) -> None:
-        self._future: Future[Outcome | None] = Future()
-        # A running future cannot be cancelled: a cancelled caller must not take the packet's outcome with it.
-        self._future.set_running_or_notify_cancel()
+    def __init__(self, *, is_open: bool = False) -> None:
+        """Waits for nothing yet.
+
+        Args:
+            is_open: The call has not ended.
+        """
+        self.is_open = is_open
+        self.is_settled = self.is_final = False
+        """Something has become of the packet; and it is no longer in the queue."""
+        self.outcome: Outcome | None = None
+        """What the last attempt came to; None while unknown, and for a call that is not billable."""
+        self.end: Callable[[], object] | None = None
+        """Called when somebody waits for a call that has not ended: a stream may have all that matters, and one step to go."""
+        self.find: Callable[[float], Outcome] | None = None
+        """Asked, with the seconds it may take, for the result of a packet that was delivered without one."""
+        self._future: Future[None] | None = None
+        self._result: XproxyResult | None = None
 
     @property
-    def outcome(self) -> Outcome | None:
-        """What the last attempt came to; None while unknown, and for a call that is not billable."""
-        return self._future.result() if self._future.done() else None
+    def result(self) -> XproxyResult:
+        """What the caller reads; made when it is asked for."""
+        from payi_otel.delivery.result import XproxyResult
+
+        result = self._result
+        if result is None:
+            result = self._result = XproxyResult(self)
+        return result
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Blocks until the packet's fate is known; False when the time ran out first."""
+        if self.is_settled:
+            return True
         try:
-            self._future.result(timeout_s)
+            self._waiting().result(timeout_s)
         except FutureTimeoutError:
             return False
         return True
 
-    async def wait_async(self) -> bool:
+    async def wait_async(self, timeout_s: float | None = None) -> bool:
         """The same without blocking the event loop."""
+        if self.is_settled:
+            return True
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # another event loop than asyncio's (trio), which anyio knows
-            from anyio import to_thread
+        except RuntimeError:  # another event loop than asyncio's
+            return bool(await in_thread(functools.partial(self.wait, timeout_s)))
+        done, _ = await asyncio.wait({asyncio.wrap_future(self._waiting())}, timeout=timeout_s)
+        return bool(done)
 
-            return await to_thread.run_sync(self.wait)
-        await asyncio.wrap_future(self._future)
-        return True
+    def settle(self, outcome: Outcome | None, *, is_final: bool = True) -> None:
+        """Wakes who waits.
 
-    def settle(self, outcome: Outcome | None) -> None:
-        """Wakes who waits; a second call changes nothing."""
-        if not self._future.done():
-            self._future.set_result(outcome)
+        Args:
+            outcome: What became of the packet; None: the call makes none.
+            is_final: It is no longer in the queue.
+        """
+        self.outcome, self.is_final = outcome, is_final
+        self.is_settled, self.is_open = True, False
+        future = self._future
+        if future is not None:
+            _resolve(future)
+
+    def give_up(self) -> None:
+        """Nobody takes packets: no exporter, no `payi_instrument()`."""
+        self.settle(Outcome(Fate.DEAD, NOT_CONFIGURED, "no pipeline to Pay-i is set up"))
+
+    def _waiting(self) -> Future[None]:
+        future = self._future
+        if future is None:
+            with _lock:
+                future = self._future
+                if future is None:
+                    future = Future()
+                    # A running future cannot be cancelled: a cancelled caller must not take the packet's fate with it.
+                    future.set_running_or_notify_cancel()
+                    self._future = future
+        if self.is_settled:
+            _resolve(future)
+        return future
+
+
+def _resolve(future: Future[None]) -> None:
+    if not future.done():
+        try:
+            future.set_result(None)
+        except InvalidStateError:  # the other side was faster
+            return
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    """Runs what blocks in a thread, under whatever event loop this is."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # another event loop than asyncio's (trio), which anyio knows
+        from anyio import to_thread
+
+        return await to_thread.run_sync(work)
+    return await asyncio.to_thread(work)

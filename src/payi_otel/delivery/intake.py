@@ -130,7 +130,7 @@ class Intake:
 
     def offer(self, payload: Payload) -> None:
         """Takes a call of ours."""
-        payload.ticket = self._queue.submit(payload)
+        payload.awaited = self._queue.submit(payload, payload.ticket)
 
     def release(self) -> None:
         """Sends what waits for spans that have not ended."""

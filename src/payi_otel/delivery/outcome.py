@@ -144,3 +144,12 @@ class BatchingSink(EncodingSink, Protocol):
     def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome] | Outcome:
         """One attempt for each: an outcome for each, or one that says nothing of any of them in particular. Raises nothing."""
         ...
+
+
+@runtime_checkable
+class FindingSink(Sink, Protocol):
+    """A sink that can ask for the result of a packet that was delivered before."""
+
+    def find_result(self, category: str, response_id: str, timeout_s: float) -> Outcome:
+        """One look, within so many seconds; `Outcome.result` is None where there is none, or none yet. Raises nothing."""
+        ...

@@ -14,18 +14,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from payi_otel._guard import guard, log_fault
-from payi_otel.delivery import stats
+from payi_otel.delivery import _ticket, stats
 from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._courier import Convert, Courier, OnResult
 from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._item import Barrier, Item, RetrySettings
 from payi_otel.delivery._report import Reporter
-from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery._workers import quiet
 from payi_otel.delivery.outcome import EncodingSink, Fate, Outcome, Sink
 from payi_otel.delivery.spool import Spool
 from payi_otel.delivery.stats import Stats
-from payi_otel.payload import Payload
+from payi_otel.payload import Payload, Ticket
 
 _MAX_INBOX: Final = 20_000
 """Calls of which no packet has been made yet; they take more memory than packets, and no setting can know how much."""
@@ -109,6 +108,11 @@ class DeliveryQueue:
             self._finished.set()
 
     @property
+    def sink(self) -> Sink:
+        """Where packets go."""
+        return self._sink
+
+    @property
     def _backlog(self) -> Backlog:
         return self._courier.backlog
 
@@ -123,28 +127,33 @@ class DeliveryQueue:
         self._endings.append(before_shutdown)
         self._forgetting.append(after_fork)
 
-    def submit(self, payload: Payload) -> Ticket | None:
-        """Takes an ended call; a ticket where delivery is inline, else None.
+    def submit(self, payload: Payload, ticket: Ticket | None = None) -> Ticket | None:
+        """Takes an ended call; a ticket to wait for where delivery is inline, else None.
 
         Takes no lock: a garbage collection may end a span in the middle of anything this queue does.
+
+        Args:
+            payload: The call.
+            ticket: Is told what becomes of its packet.
         """
         try:
             if os.getpid() != self._pid:  # forked from C, where no hook runs (uWSGI)
                 self.after_fork_in_child()
-            item = Item(payload, Ticket() if self._inline else None)
+            item = Item(payload, ticket or (_ticket.Ticket() if self._inline else None), is_awaited=self._inline)
+            awaited = item.ticket if self._inline else None
             if self._is_closed:
                 self._refuse(item)
-                return item.ticket
+                return awaited
             if len(self._backlog.inbox) >= _MAX_INBOX:
                 self._crowd_out(item)
-                return item.ticket
+                return awaited
             self._backlog.add(item)
             self._workers.call()
             if not self._workers.count:
                 self._start(item)
             if self._backlog.is_finished:  # shut down since the check above; the packet counts as dropped
-                self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN))
-            return item.ticket
+                self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN), is_refused=True)
+            return awaited
         except Exception as fault:
             log_fault("taking a packet", fault)
             return None
@@ -214,9 +223,9 @@ class DeliveryQueue:
         if signals is not None:  # the workers of its pool run no finalizers
             shut_down = self._at_exit
             signals.worker_process_shutdown.connect(lambda **kwargs: shut_down(), weak=False)
-        if not self._workers.add() and item.ticket is not None:
+        if not self._workers.add() and item.ticket is not None and item.is_awaited:
             with quiet():  # no thread can be had, and somebody is going to wait
-                while item.ticket.outcome is None and self._backlog.has_next:
+                while not item.ticket.is_settled and self._backlog.has_next:
                     self._courier.turn()
 
     def _end_with(self, util: Any, process: Any) -> None:
@@ -226,12 +235,12 @@ class DeliveryQueue:
 
     def _refuse(self, item: Item) -> None:
         self._courier.late.append(None)
-        self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN))
+        self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN), is_refused=True)
         self._reporter.late()
 
     def _crowd_out(self, item: Item) -> None:
         self._courier.crowded_out.append(None)
-        self._courier.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
+        self._courier.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL), is_refused=True)
         self._reporter.crowded_out(_MAX_INBOX)
 
     def _drain(self, deadline_s: float, *, exit_by: float | None) -> bool:

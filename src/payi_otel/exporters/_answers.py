@@ -79,6 +79,14 @@ def to_outcome(status: int, content: bytes, *, is_bulk: bool = False, retry_afte
     return _to_failure(status, body, to_retry_after_s(retry_after))
 
 
+def to_found(status: int, content: bytes) -> Outcome:
+    """Reads what Pay-i says of a packet that was delivered before; without a result where it does not know it, or not yet."""
+    result = _to_object(content).get("xproxy_result")
+    if 200 <= status < 300 and isinstance(result, dict) and result:
+        return Outcome(Fate.DELIVERED, result=result, status=status)
+    return _to_failure(status, _to_object(content), None) if status >= 300 else unverified(status)
+
+
 def unverified(status: int) -> Outcome:
     """A success that cannot be believed: the packet is sent again, under its id."""
     return Outcome(Fate.RETRY, UNVERIFIED, "not an answer of the ingest API", ambiguous=True, fault=Fault.PACKET, status=status)

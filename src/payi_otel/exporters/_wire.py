@@ -56,6 +56,7 @@ class Request:
     headers: Mapping[str, str]
     content: bytes
     is_bulk: bool = False
+    method: str = "POST"
 
 
 def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
@@ -129,6 +130,12 @@ def to_escaped_single(encoded: EncodedPacket) -> Request:
     if values.get(PayiHeaderNames.limit_ids):
         values[PayiHeaderNames.limit_ids] = ",".join(map(_to_escaped, map(str, encoded.packet.limit_ids)))[:_MAX_VALUE_CHARS]
     return _to_request(encoded, values)
+
+
+def to_result_request(category: str, response_id: str) -> Request:
+    """Asks what a packet cost that was delivered before."""
+    path = f"/api/v1/requests/provider/{quote(category, safe='')}/{quote(response_id, safe='')}/result"
+    return Request(path, {}, b"", method="GET")
 
 
 def to_bulk(batch: Sequence[EncodedPacket], path: str = BULK_PATH) -> Request:

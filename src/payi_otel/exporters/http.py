@@ -167,6 +167,14 @@ class HttpSink:
             return _faults.to_outcome(fault)
         return each[0] if all(outcome is each[0] for outcome in each) and each[0].retries else each
 
+    def find_result(self, category: str, response_id: str, timeout_s: float) -> Outcome:
+        """Asks once, within so many seconds, for the result of a packet that was delivered before. Raises nothing."""
+        try:
+            status, content, _ = self._request(_wire.to_result_request(category, response_id), timeout_s)
+        except Exception as fault:
+            return _faults.to_outcome(fault)
+        return _answers.to_found(status, content or b"")
+
     def hasten(self, deadline_s: float) -> None:
         """No request begun from now on lasts beyond this instant of `time.monotonic()`."""
         self._exit_by = deadline_s
@@ -252,11 +260,11 @@ class HttpSink:
             return _faults.to_outcome(fault)
         return _answers.unverified(status) if content is None else _answers.to_outcomes(status, content, count, retry_after)
 
-    def _request(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
+    def _request(self, request: _wire.Request, timeout_s: float = math.inf) -> tuple[int, bytes | None, str | None]:
         """Status, body (None: it is no answer at all) and `Retry-After`; with a new key once more, where the key was refused."""
         used = self._headers.get(_KEY_HEADER)
-        answer = self._request_once(request)
-        return self._request_once(request) if answer[0] in _KEY_REFUSED and self._renew_key(used) else answer
+        answer = self._request_once(request, timeout_s)
+        return self._request_once(request, timeout_s) if answer[0] in _KEY_REFUSED and self._renew_key(used) else answer
 
     def _renew_key(self, used: bytes | None) -> bool:
         """True when the key that was used has been replaced since."""
@@ -271,15 +279,15 @@ class HttpSink:
         self._log.write(logging.INFO, "key", 0, "the API key was refused and has been replaced meanwhile: the new one is used")
         return True
 
-    def _request_once(self, request: _wire.Request) -> tuple[int, bytes | None, str | None]:
+    def _request_once(self, request: _wire.Request, timeout_s: float) -> tuple[int, bytes | None, str | None]:
         """Within one deadline."""
-        began_s, patience_s = time.monotonic(), self._patience.seconds
+        began_s, patience_s = time.monotonic(), min(self._patience.seconds, timeout_s)
         deadline_s = min(self._exit_by, began_s + patience_s)
         client = self._get_client()
         message = client.build_request(
-            "POST",
+            request.method,
             self._base_url + request.path,
-            content=request.content,
+            content=request.content or None,
             headers={**self._headers, **_to_bytes(request.headers)},
             timeout=self._to_timeout(deadline_s),
             extensions={"trace": self._note_connection} if self._target.owns_client else None,

@@ -122,6 +122,7 @@ def _steps(operation: Any, prepared: Prepared, wrapped: Callable[..., Any]) -> I
             started.detach(token)
         tap = tap or Tap(started, operation.new_reader(started))
         tap.note(item)
+        tap.show(item)
         try:
             yield item
         except BaseException as error:  # closed, collected, or thrown into
@@ -152,6 +153,7 @@ async def _async_steps(operation: Any, started: Invocation, inner: AsyncIterator
             started.detach(token)
         read = True
         tap.note(item)
+        tap.show(item)
         try:
             yield item
         except BaseException as error:

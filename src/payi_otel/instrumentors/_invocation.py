@@ -20,8 +20,11 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from payi_otel import semconv
 from payi_otel.context.baggage import without_payi_baggage
+from payi_otel.context.last_result import note_last_result
 from payi_otel.context.scope import Scope
+from payi_otel.delivery import _ticket
 from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
 from payi_otel.packets.units import Usage
@@ -145,6 +148,7 @@ class Invocation:
             provider_uri=client.uri,
             started_at_ns=time.time_ns(),
             stack=caller_frames(frame),
+            ticket=_ticket.Ticket(is_open=True),
         )
         current = otel_context.get_current()
         self._span = tracer.start_span(
@@ -175,6 +179,7 @@ class Invocation:
     def detach(self, token: Any) -> None:
         """Undoes `attach`; always before a stream goes back to the caller."""
         otel_context.detach(token)
+        note_last_result(self.payload.ticket)
 
     def elapsed_ms(self) -> int:
         """Milliseconds since the provider was called."""
@@ -201,6 +206,8 @@ class Invocation:
         if not self._close():
             return None
         is_said = content_switch.is_on and may_be_said(self.payload)
+        if self.payload.ticket is not None:
+            self.payload.ticket.is_open = False
         try:
             self._fill(reason, content, error)
             if self.request.on_answer is not None:
@@ -210,7 +217,7 @@ class Invocation:
             self._end_span(reason, answer, error, is_said=is_said)
         if answer.others and not answer.unbilled:
             self._record_others(answer)
-        return self.payload.ticket
+        return self.payload.awaited
 
     def _record_others(self, answer: Answer) -> None:
         parent = set_span_in_context(self._span)
@@ -227,6 +234,7 @@ class Invocation:
                 error_body=None,
                 content=None,
                 ticket=None,
+                awaited=None,
                 properties={semconv.PROPERTY_PART_OF: answer.response_id or ""},
             )
             record(self._tracer, self._operation, self.request.client.provider, made, parent)
@@ -248,6 +256,8 @@ class Invocation:
         payload.http_status = None if answer.refused else status
         payload.response_id, payload.response_model = answer.response_id, answer.model
         payload.usage, payload.service_tier = answer.usage, answer.service_tier
+        if not answer.unbilled:
+            remember(answer.response_id, payload.ticket)
         payload.resource_scope = answer.resource_scope
         payload.properties.update(answer.properties)
         if error is None:
@@ -262,6 +272,8 @@ class Invocation:
             span.set_status(Status(StatusCode.ERROR))
         if is_said:
             say_content(span, self._operation, payload, {**_start_attributes(self._operation, self.request), **attributes})
+        if answer.unbilled and payload.ticket is not None:
+            payload.ticket.settle(None)
         if not span.is_recording():
             span.end()
             if not answer.unbilled:

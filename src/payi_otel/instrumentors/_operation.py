@@ -7,7 +7,8 @@ from typing import Any
 
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
-from payi_otel.payload import ContentReader
+from payi_otel.instrumentors._results import attach
+from payi_otel.payload import ContentReader, Ticket
 
 Failure = tuple[Answer, Any, int | None]
 """What a failed call says all the same: an answer, the result it was read from (or None), and the HTTP status (or None)."""
@@ -42,6 +43,10 @@ class Operation:
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view of a plain result; `result` is None where a call failed without one."""
         raise NotImplementedError
+
+    def attach(self, result: Any, ticket: Ticket | None) -> None:
+        """Gives a result (a stream's object, too) its `xproxy_result`."""
+        attach(result, ticket)
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """A plain result in the form that `read_answer` takes."""

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import orjson
 
 from payi_otel._guard import guard
+from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.instrumentors._stream import Tap, TapHook, hook_close, reader_codes, settle, settle_async, tap_iterator
+from payi_otel.instrumentors._stream import Tap, reader_codes, settle, settle_async, tap_iterator
 from payi_otel.payload import ContentReader
 
 _EVENT_END = re.compile(rb"\n\r?\n|\r\r")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,8 +11,9 @@ import orjson
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
+from payi_otel.instrumentors._results import describe
 from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
-from payi_otel.payload import ContentReader
+from payi_otel.payload import ContentReader, Ticket
 
 RAW_HEADER = "X-Stainless-Raw-Response"
 """Set by `with_raw_response` ("true", "raw") and `with_streaming_response` ("stream") before they call the wrapped method."""
@@ -27,6 +29,14 @@ class StainlessOperation(Operation):
     def new_sieve(self, invocation: Invocation, tap: Tap) -> Sieve:
         """Reads the bytes of the call's stream, where the caller reads bytes."""
         return SseSieve(tap, withholds=invocation.request.usage_injected)
+
+    def attach(self, result: Any, ticket: Ticket | None) -> None:
+        """Also readies the SDK's models: a raw response is parsed into one later, and a stream's helper makes one of its chunks."""
+        sdk = sys.modules.get(type(result).__module__.partition(".")[0])
+        model = getattr(sdk, "BaseModel", None)
+        if isinstance(model, type):
+            describe(model)
+        super().attach(result, ticket)
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """A raw response's JSON."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._results import attach
 from payi_otel.payload import ContentReader, EndReason, Ticket, registry
 
 _MAX_OWN_DEPTH = 40
@@ -93,9 +94,27 @@ if hasattr(os, "register_at_fork"):
 class Tap:
     """Between a stream and its caller: notes what passes, and ends the invocation once. A call has one, however it is read."""
 
-    __slots__ = ("__weakref__", "_has_failed", "_invocation", "_is_read", "_output_pending", "_reader", "_weakly", "reading")
+    __slots__ = (
+        "__weakref__",
+        "_has_failed",
+        "_invocation",
+        "_is_read",
+        "_last",
+        "_output_pending",
+        "_reader",
+        "_shows",
+        "_weakly",
+        "reading",
+    )
 
-    def __init__(self, invocation: Invocation, reader: StreamReader) -> None:
+    def __init__(self, invocation: Invocation, reader: StreamReader, *, shows: bool = True) -> None:
+        """Begins to listen.
+
+        Args:
+            invocation: The call.
+            reader: Reads its events.
+            shows: What it notes is what the caller is given.
+        """
         self._invocation = invocation
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
         self._is_read = self._has_failed = False
@@ -104,6 +123,15 @@ class Tap:
         """True while the SDK's own iterator runs: what it does to the response is not the caller's doing."""
         self._weakly = weakref.ref(self, _open_taps.discard)
         _open_taps.add(self._weakly)
+        self._last: Any = None
+        self._shows = shows
+        if (ticket := invocation.payload.ticket) is not None:
+            ticket.end = partial(_end_if_complete, self._weakly)
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """The call's."""
+        return self._invocation.payload.ticket
 
     @property
     def is_open(self) -> bool:
@@ -125,11 +153,39 @@ class Tap:
                 self._output_pending = False
                 self._invocation.first_completion()
         except Exception as fault:
-            if not self._has_failed:  # said once, not again for every event to come
-                self._has_failed = True
-                log_fault("reading a stream event", fault)
+            self._note_fault(fault)
             return False
         return hide
+
+    def _note_fault(self, fault: Exception) -> None:
+        """Says it once, not again for every event to come."""
+        if not self._has_failed:
+            self._has_failed = True
+            log_fault("reading a stream event", fault)
+
+    def show(self, item: Any) -> None:
+        """Notes what the caller is given: the last of it has the call's result."""
+        if not self._shows:
+            return
+        self._last = item
+        if self.is_complete:
+            attach(item, self.ticket)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more of interest can come."""
+        reader = self._reader
+        try:
+            return reader is not None and reader.is_complete()
+        except Exception as fault:
+            self._note_fault(fault)
+            return False
+
+    def end_if_complete(self) -> None:
+        """Ends the call for who asks what it cost before he has read the stream's end; what is to be hidden still is."""
+        reader = self._reader
+        if reader is not None and reader.is_complete():
+            self._end(reader, "completed", None)
 
     def keep(self, piece: bytes) -> None:
         """Keeps bytes of the stream for the worker."""
@@ -153,7 +209,8 @@ class Tap:
 
     def forget(self) -> None:
         """Has nothing more to say of this call."""
-        self._reader = None
+        attach(self._last, self.ticket)
+        self._reader = self._last = None
         _open_taps.discard(self._weakly)
         self._invocation.forget()
 
@@ -187,6 +244,12 @@ class Tap:
     def abandon(self) -> None:
         """The stream was garbage-collected."""
         self.end("abandoned")
+
+
+def _end_if_complete(reference: weakref.ref[Tap]) -> None:
+    tap = reference()
+    if tap is not None:
+        tap.end_if_complete()
 
 
 def _left_by(error: BaseException | None) -> EndReason:
@@ -231,6 +294,7 @@ class TappedIterator:
             finally:
                 tap.reading = False
             if not tap.note(item):
+                tap.show(item)
                 return item
 
     def __getattr__(self, name: str) -> Any:
@@ -268,6 +332,7 @@ class TappedAsyncIterator:
             finally:
                 tap.reading = False
             if not tap.note(item):
+                tap.show(item)
                 return item
 
     def __getattr__(self, name: str) -> Any:
@@ -281,72 +346,6 @@ class TappedAsyncIterator:
 
 reader_codes: set[CodeType] = {TappedIterator.__next__.__code__, TappedAsyncIterator.__anext__.__code__}
 """The code of what reads responses: ours, and the SDKs' generators, which close their response when they are collected."""
-
-
-class ResponseHook:
-    """Replaces a method on one HTTP response. Holds it weakly: a strong reference would make a cycle, and wait for the collector."""
-
-    def __init__(self, response: Any, name: str) -> None:
-        while hasattr(response, "__wrapped__"):  # another instrumentation's proxy, made anew at every look and gone with it
-            response = response.__wrapped__
-        self._response, self._name = weakref.ref(response), name
-        self._previous: Callable[..., Any] | None = vars(response).get(name)
-        setattr(response, name, self)
-
-    def original(self, *args: Any) -> Any:
-        """Calls the method as it was."""
-        if self._previous is not None:
-            return self._previous(*args)
-        response = self._response()
-        return getattr(type(response), self._name)(response, *args) if response is not None else None
-
-    def __reduce__(self) -> Any:
-        """A copy of the response has no call to end: it gets the method of its class."""
-        return getattr, (self._response(), self._name)
-
-
-class TapHook(ResponseHook):
-    """A hook that tells a tap of what is done to its response."""
-
-    def __init__(self, response: Any, name: str, tap: Tap) -> None:
-        super().__init__(response, name)
-        self._tap = tap
-
-
-class _CloseHook(TapHook):
-    """Collected with its response, so that a response nobody closed or read ends its call, too."""
-
-    def __call__(self) -> None:
-        try:
-            self.original()
-        finally:
-            settle(self._tap.closed())
-
-    def __del__(self) -> None:
-        self._tap.abandon()
-
-
-class _AsyncCloseHook(TapHook):
-    async def __call__(self) -> None:
-        try:
-            closing = self.original()
-            if closing is not None:
-                await closing
-        finally:
-            ticket = self._tap.closed()
-            if ticket is not None and isinstance(sys.exc_info()[1], Exception | None):
-                await settle_async(ticket)
-
-    def __del__(self) -> None:
-        self._tap.abandon()
-
-
-def hook_close(response: Any, tap: Tap, *, is_async: bool) -> None:
-    """Ends the call when its HTTP response is closed or collected."""
-    if is_async:
-        _AsyncCloseHook(response, "aclose", tap)
-    else:
-        _CloseHook(response, "close", tap)
 
 
 def tap_iterator(stream: Any, tap: Tap, *, is_async: bool) -> None:

@@ -223,9 +223,12 @@ def answered(operation: Operation, invocation: Invocation, result: Any, *, is_as
     try:
         operation.accepted(invocation)
         if operation.adopt(invocation, result, is_async=is_async):
+            operation.attach(result, invocation.payload.ticket)
             return None
         answer = operation.read_answer(operation.value_of(invocation, result))
-        return invocation.end("completed", answer, operation.content(invocation, result), status=status)
+        awaited = invocation.end("completed", answer, operation.content(invocation, result), status=status)
+        operation.attach(result, invocation.payload.ticket)
+        return awaited
     except Exception as fault:
         log_fault("ending a call", fault)
         return _end_bare(invocation, "completed", None, status)

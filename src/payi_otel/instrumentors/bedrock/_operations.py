@@ -14,11 +14,12 @@ from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
+from payi_otel.instrumentors._results import NAME as XPROXY_RESULT
 from payi_otel.instrumentors._stream import Tap
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors.bedrock._content import BedrockContent
 from payi_otel.instrumentors.bedrock._parameters import body_parameters, converse_parameters
-from payi_otel.instrumentors.bedrock._stream import FrameReader, tap_event_stream
+from payi_otel.instrumentors.bedrock._stream import FrameReader, show_result, tap_event_stream
 from payi_otel.instrumentors.bedrock._usage import (
     body_counts,
     claude_usage,
@@ -29,7 +30,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     policy_counts,
     to_usage,
 )
-from payi_otel.payload import ContentReader
+from payi_otel.payload import ContentReader, Ticket
 from payi_otel.semconv import PROXY_PATH, PayiCategories, PayiPropertyNames
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ class BedrockOperation(Operation):
         invocation.exchange.received = to_json(snapshot)
         return result
 
+    def attach(self, result: Any, ticket: Ticket | None) -> None:
+        """A result is a plain dict: under a key, as the published SDK has it."""
+        if ticket is not None and isinstance(result, dict):
+            result[XPROXY_RESULT] = ticket.result
+
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view: the bytes that went and came."""
         exchange = invocation.exchange
@@ -130,7 +136,11 @@ class BedrockOperation(Operation):
         stream = result.get(self.stream_key) if self.stream else None
         if stream is None or not hasattr(stream, "_event_generator"):
             return False
-        tap_event_stream(stream, Tap(invocation, self.new_reader(invocation)), is_async=is_async)
+        settings = self._binding.settings
+        tap = Tap(invocation, self.new_reader(invocation), shows=False)
+        tap_event_stream(stream, tap, is_async=is_async)
+        if settings is not None and settings.aws_config.add_streaming_xproxy_result:
+            show_result(stream, tap, is_async=is_async)
         invocation.let_go()
         return True
 

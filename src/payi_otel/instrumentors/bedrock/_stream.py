@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 
+from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
-from payi_otel.instrumentors._stream import Tap, TapHook, TappedAsyncIterator, TappedIterator, hook_close, settle, settle_async
+from payi_otel.instrumentors._results import NAME
+from payi_otel.instrumentors._stream import Tap, TappedAsyncIterator, TappedIterator, settle, settle_async
 from payi_otel.payload import ContentReader
 
 
@@ -51,6 +53,30 @@ def tap_event_stream(stream: Any, tap: Tap, *, is_async: bool) -> None:
         _AioCloseHook(stream, "close", tap)
     else:
         hook_close(stream, tap, is_async=False)
+
+
+class _EventHook(TapHook):
+    """What a frame is parsed into: the last event has the call's result, where the user asks for that."""
+
+    def __call__(self, frame: Any) -> Any:
+        return self.shown(self.original(frame))
+
+    def shown(self, event: Any) -> Any:
+        """With the result, if it is the last one."""
+        ticket = self._tap.ticket
+        if isinstance(event, dict) and ticket is not None and self._tap.is_complete:
+            event[NAME] = ticket.result
+        return event
+
+
+class _AsyncEventHook(_EventHook):
+    async def __call__(self, frame: Any) -> Any:
+        return self.shown(await self.original(frame))
+
+
+def show_result(stream: Any, tap: Tap, *, is_async: bool) -> None:
+    """Puts the call's result into the last event of an `EventStream`."""
+    (_AsyncEventHook if is_async else _EventHook)(stream, "_parse_event", tap)
 
 
 def is_exception(frame: Any) -> bool:

@@ -12,8 +12,8 @@ import orjson
 from payi_otel._guard import guard
 from payi_otel.instrumentors._batches import BilledResults, ReadResults, to_payload
 from payi_otel.instrumentors._capture import HttpExchange
+from payi_otel.instrumentors._hooks import ResponseHook
 from payi_otel.instrumentors._invocation import Answer
-from payi_otel.instrumentors._stream import ResponseHook
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors._wrapper import Prepared
 from payi_otel.instrumentors.openai._chat import Chat

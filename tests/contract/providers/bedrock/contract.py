@@ -104,7 +104,7 @@ def reply(form: Form, outcome: Outcome) -> Reply:
 
 def without_metadata(result: Any) -> Any:
     """A result without what differs from call to call."""
-    return {key: value for key, value in result.items() if key != "ResponseMetadata"}
+    return {key: value for key, value in result.items() if key not in ("ResponseMetadata", "xproxy_result")}
 
 
 def call(one: Any, form: Form, outcome: Outcome) -> Any:

@@ -1,0 +1,85 @@
+"""`response.xproxy_result`: from whatever an SDK handed to the application to the ticket of its call.
+
+Nothing is written on the response: its dump, its pickle and its equality stay the provider's. The class it is of gets one descriptor, which
+looks the object up; an object that an SDK made of the same answer later (a helper's final message, a copy) is known by the answer's id.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Final
+
+from payi_otel._guard import guard
+from payi_otel.payload import Ticket
+
+NAME: Final = "xproxy_result"
+_NOT_THEIRS: Final = frozenset({"pydantic", "builtins", "typing", "typing_extensions", "abc", "collections", "enum"})
+_PARTS: Final = ("Chunk", "Event")
+"""How classes of what a stream is made of are named: the last one of a stream has its result, the others have none."""
+_MAX_REMEMBERED: Final = 10_000
+
+_by_object: dict[int, tuple[weakref.ref[Any], Ticket]] = {}
+_by_id: dict[str, Ticket | None] = {}
+"""None for an id that several calls have had: servers exist that give them all the same one."""
+_described: set[type] = set()
+
+
+class _Descriptor:
+    """Reads like an attribute that only some objects of a class have."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        ticket = ticket_of(instance)
+        if ticket is None:
+            raise AttributeError(f"{(owner or type(instance)).__name__!r} object has no attribute {NAME!r}")
+        return ticket.result
+
+
+def attach(thing: Any, ticket: Ticket | None) -> None:
+    """Gives a response, a stream or a chunk its `xproxy_result`; does nothing where an object cannot have one."""
+    if ticket is None or thing is None:
+        return
+    with guard("attaching a result"):
+        cls = type(thing)
+        if cls not in _described:
+            describe(cls)
+        if hasattr(cls, "__weakref__"):
+            key = id(thing)
+            _by_object[key] = (weakref.ref(thing, lambda _: _by_object.pop(key, None)), ticket)
+
+
+def remember(response_id: str | None, ticket: Ticket | None) -> None:
+    """Has a call found by the id of its answer, for as long as it is among the last ten thousand."""
+    if response_id is None or ticket is None:
+        return
+    is_new = _by_id.get(response_id, ticket) is ticket
+    _by_id[response_id] = ticket if is_new else None
+    if len(_by_id) > _MAX_REMEMBERED:
+        try:
+            _by_id.pop(next(iter(_by_id)), None)
+        except (RuntimeError, StopIteration):  # another thread changed it: the next one to add forgets one
+            return
+
+
+def ticket_of(thing: Any) -> Ticket | None:
+    """The ticket of the call that an object came of; None where it is not known."""
+    entry = _by_object.get(id(thing))
+    if entry is not None and entry[0]() is thing:
+        return entry[1]
+    if type(thing).__name__.endswith(_PARTS):
+        return None
+    response_id = getattr(thing, "id", None)
+    return _by_id.get(response_id) if isinstance(response_id, str) else None
+
+
+def describe(cls: type) -> None:
+    """Puts the descriptor on the SDK's own root of a class, so that its subclasses have it, too."""
+    if cls in _described:
+        return
+    _described.add(cls)
+    theirs = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in _NOT_THEIRS]
+    if theirs and hasattr(cls, "__weakref__") and not _has(cls):
+        type.__setattr__(theirs[-1], NAME, _Descriptor())
+
+
+def _has(cls: type) -> bool:
+    return any(NAME in vars(base) for base in cls.__mro__)
