@@ -223,6 +223,14 @@ def test_a_header_of_ours_stands_there_once(proxy: Any, provider: Any, http: Any
     proxy.problems.clear()
 
 
+def test_a_request_names_the_proxy_as_its_host(proxy: Any, provider: Any, http: Any) -> None:
+    """The provider's would lead elsewhere, where many hosts share an address."""
+    host = provider.url.removeprefix("http://")
+    assert (http.post(**openai(proxy, provider, {"Host": host})).status_code, provider.requests) == (400, [])
+    assert [problem.partition(": ")[2] for problem in proxy.problems] == [f"host is {host!r}, and not the proxy's"]
+    proxy.problems.clear()
+
+
 @pytest.mark.parametrize("key", [None, "another", ""])
 def test_without_the_key_nothing_is_forwarded(key: str | None, proxy: Any, provider: Any, http: Any) -> None:
     """It is the Pay-i key, under its own header; the provider's is none."""

@@ -116,6 +116,8 @@ class PayiProxy(IngestServer):
                 method, (f"{base_uri}{rest}", self.url + target), to_forward(headers, len(body)), body, self.aws_secrets
             )
             problems += [problem] if problem else []
+        if given.get("host") != urlsplit(self.url).netloc:
+            problems.append(f"host is {given.get('host')!r}, and not the proxy's")
         if given.get(KEY) != self.api_key:
             problems.append(f"{KEY} is wrong" if KEY in given else f"{KEY} is missing")
         with self._changed:
