@@ -26,7 +26,6 @@ from payi_otel.config import (
     load_settings,
     normalise_host,
     render,
-    settings_without_effect,
     validate_instruments,
 )
 from payi_otel.context.scope import Scope
@@ -725,12 +724,6 @@ def test_the_default_use_case_name_is_the_files(filename: str, name: str) -> Non
     """In the form Pay-i takes."""
     assert default_use_case_name(filename) == name
     assert load({"use_case_name": name}).use_case_name == name
-
-
-def test_settings_without_effect_are_those_the_user_changed() -> None:
-    """For one line in the log."""
-    assert settings_without_effect(load({"proxy": True, "enforce_limits": False})) == ("proxy",)
-    assert settings_without_effect(load()) == ()
 
 
 def test_the_settings_page_is_up_to_date() -> None:

@@ -25,7 +25,6 @@ from payi_otel.config import (
     default_use_case_name,
     load_settings,
     program_name,
-    settings_without_effect,
 )
 from payi_otel.context import defaults
 from payi_otel.delivery._metrics import metrics
@@ -35,6 +34,7 @@ from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_http_sink, to_queue
 from payi_otel.exporters.span_exporter import latest_exporter
+from payi_otel.gateway import gateway
 from payi_otel.limits import limits
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def shutdown(timeout_s: float | None = None) -> None:
         runtime, _runtime = _runtime, None
         if runtime is not None:
             runtime.stop(timeout_s)
+            gateway.close()
             _final = combined([runtime.queue, *_earlier])
             _earlier.clear()
 
@@ -233,6 +234,8 @@ def _read(payi: Any, instruments: Any, log_prompt_and_response: Any, config: Any
         settings = load_settings(config, instruments=instruments)
     except ConfigurationError as error:
         problems.extend(error.problems)
+    if settings is not None and settings.proxy and settings.offline_instrumentation is not None:
+        problems.append("proxy: True is not allowed with offline_instrumentation, must be False: the proxy records calls, and no file does")
     if settings is not None and not problems:
         return settings, _make_sink(payi, settings)
     if payi is not None:
@@ -247,6 +250,7 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
     if settings.offline_instrumentation is not None:
         from payi_otel.exporters.file import FileSink, default_file_name
 
+        gateway.close()
         return FileSink(settings.offline_instrumentation.file_name or default_file_name())
     return to_http_sink(payi, settings)
 
@@ -257,6 +261,3 @@ def _put_in_force(settings: Settings, program: str, *, logs: bool) -> None:
     limits.begin(settings.on_limit)
     Patience.seconds = settings.result_timeout_s
     metrics.observe(stats)
-    later = settings_without_effect(settings)
-    if later:
-        logger.warning("accepted, but without effect in this version: %s", ", ".join(later))

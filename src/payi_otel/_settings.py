@@ -218,6 +218,3 @@ class Accepted(Settings, frozen=True, kw_only=True):
 
 
 DEPRECATED: Final = ("openai_config.azure.model_mappings", "azure_openai_config.model_mappings")
-
-NOT_YET: Final = ("proxy",)
-"""Accepted and checked today; they take effect in a later version."""

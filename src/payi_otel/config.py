@@ -17,11 +17,10 @@ from typing import Any, Final, Literal, TypedDict
 
 from payi_otel._environ import variable
 from payi_otel._kinds import normalise_host
-from payi_otel._settings import CATEGORIES, DEPRECATED, NOT_YET, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings
+from payi_otel._settings import CATEGORIES, DEPRECATED, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings
 from payi_otel._validate import VARIABLE_PREFIX, Problems, Row, build, check_fields, check_variables, nearest, rows
 
 __all__ = [
-    "NOT_YET",
     "SCOPE_FIELDS",
     "PayiInstrumentAnthropicConfig",
     "PayiInstrumentAwsBedrockConfig",
@@ -41,7 +40,6 @@ __all__ = [
     "normalise_host",
     "program_name",
     "render",
-    "settings_without_effect",
     "validate_instruments",
 ]
 
@@ -310,17 +308,6 @@ def program_name(arguments: Sequence[str] | None = None) -> str:
     return default_use_case_name("-c")
 
 
-def settings_without_effect(settings: Settings) -> tuple[str, ...]:
-    """Names those of `NOT_YET` that the user set to something other than their default."""
-    return tuple(path for path in NOT_YET if _at(settings, path) != _at(Settings(), path))
-
-
-def _at(settings: Any, path: str) -> Any:
-    for name in path.split("."):
-        settings = getattr(settings, name)
-    return settings
-
-
 def describe() -> list[Row]:
     """Every setting, in order: name, type, default, bound, environment variable, meaning."""
     return list(rows(Accepted))
@@ -341,8 +328,7 @@ def render(table: Iterable[Row]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in table:
-        later = " Accepted, no effect yet." if any(f"{row.setting}.".startswith(f"{path}.") for path in NOT_YET) else ""
-        cells = (_code(row.setting), _code(row.type), _code(row.default), row.bound, _code(row.variable), row.doc + later)
+        cells = (_code(row.setting), _code(row.type), _code(row.default), row.bound, _code(row.variable), row.doc)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

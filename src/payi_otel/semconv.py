@@ -64,6 +64,8 @@ OPENAI_BACKGROUND: Final = "openai.response.background"
 PAYI_CATEGORY: Final = "payi.category"
 """Our own: the Pay-i category of the client that made the call, so that a packet can be made from the span alone."""
 PAYI_END_REASON: Final = "payi.end_reason"
+PAYI_PROXIED: Final = "payi.proxied"
+"""True: the call went through Pay-i's proxy, which has recorded it; it is no packet."""
 
 PROPERTY_FAILURE: Final = "system.failure"
 PROPERTY_FAILURE_DESCRIPTION: Final = "system.failure.description"

@@ -20,7 +20,7 @@ LAYERS = (
     {"delivery"},
     {"packets"},
     {"context"},
-    {"config", "clients", "payload", "limits"},
+    {"config", "clients", "payload", "limits", "gateway"},
     {"semconv", "errors"},
     {"_guard"},
 )

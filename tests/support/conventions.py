@@ -47,7 +47,12 @@ PROVIDERS_OWN: Mapping[str, str] = {
     "openai.response.system_fingerprint": STRING,
     "aws.bedrock.guardrail.id": STRING,
 }
-OURS: Mapping[str, str] = {"payi.category": STRING, "payi.end_reason": STRING, "openai.response.background": BOOLEAN}
+OURS: Mapping[str, str] = {
+    "payi.category": STRING,
+    "payi.end_reason": STRING,
+    "payi.proxied": BOOLEAN,
+    "openai.response.background": BOOLEAN,
+}
 """Names of this package's own, in addition to the conventions."""
 USAGE: Mapping[str, str] = dict.fromkeys(
     (

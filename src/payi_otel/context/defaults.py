@@ -20,10 +20,10 @@ def apply(settings: Settings, program: str, *, log_prompt_and_response: bool, yi
     """
     if yields and are_defaults_set():
         return
-    base = Scope() if log_prompt_and_response else Scope(log_prompt_and_response=False)
+    base = Scope(log_prompt_and_response=None if log_prompt_and_response else False, proxy=settings.proxy or None)
     scope = _to_scope(settings, program) if settings.global_instrumentation else None
     if scope is not None:
-        scope = replace(scope, log_prompt_and_response=base.log_prompt_and_response)
+        scope = replace(scope, log_prompt_and_response=base.log_prompt_and_response, proxy=base.proxy)
     set_defaults(scope, base)
     baggage.set_propagation(settings.propagate, settings.trust_inbound_baggage)
 

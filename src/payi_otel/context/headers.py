@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from payi_otel.context import _notice
-from payi_otel.context._fields import HeaderFields, is_use_case_name, keywords
+from payi_otel.context._fields import PROPERTY_FIELDS, HeaderFields, is_use_case_name, keywords
+from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
 from payi_otel.context._text import from_text, to_text
-from payi_otel.context.scope import UNCHANGED, ScopeChange
+from payi_otel.context.scope import UNCHANGED, Scope, ScopeChange
 from payi_otel.semconv import HEADER_PREFIX, PayiHeaderNames
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _HEADER_ORDER = (
 )
 _FIELD_OF = {getattr(PayiHeaderNames, name).lower(): name for name in ("limit_ids", *_HEADER_ORDER)}
 _LOGGING_DISABLE = PayiHeaderNames.logging_disable.lower()
+_MAX_PROPERTY_CHARS = 8192
+"""Of base64: no server takes headers that are much longer."""
 _SENTINELS = frozenset({"Omit", "NotGiven"})
 """Class names by which the providers' SDKs say "no such header"."""
 
@@ -63,6 +67,33 @@ def create_limit_header_from_ids(*, limit_ids: list[str]) -> dict[str, str]:
         raise TypeError(f"limit_ids must be a list, not {type(limit_ids).__name__}")
     ids = [item.strip() for item in limit_ids if isinstance(item, str) and item.strip()]
     return {PayiHeaderNames.limit_ids: to_text(ids)} if ids else {}
+
+
+def proxy_headers(scope: Scope) -> dict[str, str]:
+    """A scope as the headers of a call through the proxy; every value can stand in a header.
+
+    Source: Pay-i ingest API, "Proxy mode": properties are base64 of compact JSON.
+    """
+    headers: dict[str, str] = {}
+    for name in ("limit_ids", *_HEADER_ORDER):
+        value = getattr(scope, name)
+        if value is None or value == () or value == {}:
+            continue
+        header = getattr(PayiHeaderNames, name)
+        if name in PROPERTY_FIELDS:
+            text = base64.b64encode(to_text(value).encode("ascii")).decode()
+            if len(text) > _MAX_PROPERTY_CHARS:
+                _notice.warn("the properties of %s are too long for a call through the proxy: it goes without them", header)
+                continue
+        elif name == "limit_ids":
+            text = to_text(value) if all(is_plain(one) and "," not in one for one in value) else escaped_ids(value)
+        else:
+            text = to_text(value)
+            text = text if is_plain(text) else to_escaped(text)
+        headers[header] = text
+    if scope.log_prompt_and_response is False:
+        headers[PayiHeaderNames.logging_disable] = "True"
+    return headers
 
 
 def split_headers(headers: Mapping[str, Any] | None) -> tuple[ScopeChange, dict[str, Any]]:

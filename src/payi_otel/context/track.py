@@ -73,7 +73,9 @@ def get_context() -> PayiContext:
     `last_result` is the `xproxy_result` of the last call made in this context, where there was one.
     """
     scope = current_scope()
-    values = {} if scope is None else {name: _copied(getattr(scope, name)) for name in SCOPE_FIELDS}
+    if scope is None:
+        return {}
+    values = {name: _copied(getattr(scope, name)) for name in SCOPE_FIELDS}
     found = {name: value for name, value in values.items() if value is not None and value != []}
     result = last_result()
     return cast("PayiContext", found if result is None else {**found, "last_result": result})

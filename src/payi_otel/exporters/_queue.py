@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
+from payi_otel.gateway import Prices, gateway
 from payi_otel.limits import limits
 from payi_otel.packets.convert import PacketRules, to_packet
 from payi_otel.payload import registry
@@ -52,7 +53,10 @@ def to_http_sink(payi: Any, settings: Settings) -> Sink:
     # A bulk's answer says nothing of limits.
     bulk = False if settings.enforce_limits and settings.ingest_bulk == "auto" else settings.ingest_bulk
     # Images that are wanted are not cut.
-    return HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
+    sink = HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
+    rules = PacketRules.from_settings(settings)
+    gateway.open(sink, Prices(rules.model_mappings, rules.host_mappings))
+    return sink
 
 
 def to_spool(settings: Settings) -> Spool | None:

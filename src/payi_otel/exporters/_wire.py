@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from payi_otel._json import to_json, to_text
+from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
 from payi_otel.delivery._encode import to_wire_body
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
@@ -36,11 +36,7 @@ _MAX_ID_CHARS: Final = 1_000
 _MAX_SCOPE_CHARS: Final = 100_000
 _MAX_PROPERTY_CHARS: Final = 10_000
 _MAX_BYTES: Final = 4 * 1024 * 1024
-_MAX_VALUE_CHARS: Final = 4096
-"""Servers refuse header blocks of 8 to 16 kB; two such values still fit."""
 _MAX_ALL_CHARS: Final = 8192
-_PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-"""What a header carries unchanged: visible ASCII; a blank at an end would be cut off."""
 _IN_THE_FUTURE: Final = "invalid_ingest_event_timestamp"
 _BODIES: Final = ("provider_request_json", "provider_response_json", "provider_request_reasoning_json")
 _PROPERTIES: Final = ("properties", "use_case_properties")
@@ -126,9 +122,9 @@ def to_single(encoded: EncodedPacket) -> Request | None:
 
 def to_escaped_single(encoded: EncodedPacket) -> Request:
     """The ordinary form for any values: what cannot stand in a header is percent-encoded (UTF-8) and cut to 4 kB."""
-    values = {name: value if _is_plain(value) else _to_escaped(value) for name, value in _to_values(encoded.packet).items()}
+    values = {name: value if is_plain(value) else to_escaped(value) for name, value in _to_values(encoded.packet).items()}
     if values.get(PayiHeaderNames.limit_ids):
-        values[PayiHeaderNames.limit_ids] = ",".join(map(_to_escaped, map(str, encoded.packet.limit_ids)))[:_MAX_VALUE_CHARS]
+        values[PayiHeaderNames.limit_ids] = escaped_ids(encoded.packet.limit_ids)
     return _to_request(encoded, values)
 
 
@@ -200,22 +196,13 @@ def _to_values(packet: IngestPacket) -> dict[str, str]:
 def _to_flags(packet: IngestPacket) -> dict[str, str]:
     """The headers that are about the packet and not of its scope."""
     flags = {PayiHeaderNames.logging_disable: "True"} if packet.logging_disabled else {}
-    if _is_plain(packet.module):
+    if is_plain(packet.module):
         flags[HEADER_INSTRUMENTED_MODULE] = packet.module
     return flags
 
 
 def _are_plain(values: Mapping[str, str], packet: IngestPacket) -> bool:
-    if sum(map(len, values.values())) > _MAX_ALL_CHARS or not all(map(_is_plain, values.values())):
+    if sum(map(len, values.values())) > _MAX_ALL_CHARS or not all(map(is_plain, values.values())):
         return False
     # The list is split at its commas, and a reader may strip its parts.
     return not any("," in limit_id or limit_id != limit_id.strip() for limit_id in map(str, packet.limit_ids))
-
-
-def _is_plain(value: str) -> bool:
-    return len(value) <= _MAX_VALUE_CHARS and _PLAIN.fullmatch(value) is not None
-
-
-def _to_escaped(value: str) -> str:
-    escaped = quote(value, safe="", errors="replace")[:_MAX_VALUE_CHARS]
-    return re.sub(r"%[0-9A-F]?\Z", "", escaped)

@@ -175,6 +175,24 @@ class HttpSink:
             return _faults.to_outcome(fault)
         return _answers.to_found(status, content or b"")
 
+    @property
+    def base_url(self) -> str:
+        """Where Pay-i is, without a slash at its end."""
+        return self._base_url
+
+    @property
+    def api_key(self) -> str:
+        """The key that holds now."""
+        return self._headers[_KEY_HEADER].decode()
+
+    def renew_key(self, used: str) -> bool:
+        """Looks for another key than the one that was refused; True where there is one."""
+        return self._renew_key(used.encode())
+
+    def note_result(self, result: Mapping[str, Any]) -> None:
+        """Says what Pay-i warns of, each warning once."""
+        self._warn(Outcome(Fate.DELIVERED, result=result))
+
     def hasten(self, deadline_s: float) -> None:
         """No request begun from now on lasts beyond this instant of `time.monotonic()`."""
         self._exit_by = deadline_s

@@ -21,7 +21,7 @@ from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
 
-    __slots__ = ("_head", "received", "request", "response", "sent")
+    __slots__ = ("_head", "proxied_body", "received", "request", "response", "route", "sent", "xproxy_result")
 
     def __init__(self) -> None:
         self.request: Any = None
@@ -31,6 +31,12 @@ class HttpExchange:
         self.received: bytes | None = None
         """The body that came, likewise."""
         self._head: tuple[Any, int | None] = (None, None)
+        self.route: Any = None
+        """The call's way through the proxy (`_proxy.Route`); None where it goes to its provider."""
+        self.proxied_body: bytes | None = None
+        """What the proxy answered, where the SDK keeps only what it knows of an answer."""
+        self.xproxy_result: Mapping[str, Any] | None = None
+        """What the proxy said within a stream."""
 
     def put_head(self, headers: Any, status: int | None) -> None:
         """Notes an answer of a transport that has no response object."""
@@ -40,6 +46,11 @@ class HttpExchange:
         """Keeps of the response its status and headers only: whoever gets it to read decides how long it lives."""
         self._head = (self.headers, self.status)
         self.response = None
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether the call has gone through the proxy."""
+        return self.route is not None and self.route.is_taken
 
     @property
     def headers(self) -> Any:
@@ -82,6 +93,8 @@ def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any,
     if exchange is not None:
         exchange.request = request
         exchange.response = None
+        if exchange.route is not None and not exchange.route.is_signed:
+            exchange.route.apply(request)
     return request
 
 

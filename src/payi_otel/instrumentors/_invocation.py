@@ -19,11 +19,13 @@ from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
 from payi_otel import semconv
+from payi_otel._guard import guard
 from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.context.last_result import note_last_result
 from payi_otel.context.scope import Scope
 from payi_otel.delivery import _ticket
 from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
@@ -51,7 +53,9 @@ class ClientFacts:
     deployment: str | None = None
     """The model's stand-in that the client itself names (Azure)."""
     is_proxied: bool = False
-    """Pointed at the Pay-i proxy: it ingests the call, and is left as it is."""
+    """Pointed at the Pay-i proxy: its address and key stay as they are."""
+    base_path: str = ""
+    """The path of its base URL."""
 
 
 @dataclass(slots=True)
@@ -74,8 +78,16 @@ class Request:
     """The caller's own extra headers, ours taken out."""
     operation: str | None = None
     """`gen_ai.operation.name`, where this call's differs from its method's."""
+    routes: bool = False
+    """It is sent through Pay-i's proxy."""
     on_answer: Callable[[Invocation, Answer], Answer] | None = None
     """A provider's last word on an answer before its call ends: it may set `unbilled`, or complete the payload."""
+
+    def go_through_proxy(self) -> None:
+        """Asks the proxy for no more than the caller does: it sees to the usage itself."""
+        self.routes = True
+        if self.kwargs_without is not None:
+            self.kwargs, self.kwargs_without, self.usage_injected = self.kwargs_without, None, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +227,7 @@ class Invocation:
             self._fill_answer(answer, error, status)
         finally:
             self._end_span(reason, answer, error, is_said=is_said)
-        if answer.others and not answer.unbilled:
+        if answer.others and self._makes_packet(answer):
             self._record_others(answer)
         return self.payload.awaited
 
@@ -263,6 +275,9 @@ class Invocation:
         if error is None:
             payload.failure = answer.failure
 
+    def _makes_packet(self, answer: Answer) -> bool:
+        return not answer.unbilled and not self.exchange.is_proxied
+
     def _end_span(self, reason: EndReason, answer: Answer, error: BaseException | None, *, is_said: bool) -> None:
         span, payload = self._span, self.payload
         attributes = _end_attributes(reason, answer, payload, self.request)
@@ -272,14 +287,19 @@ class Invocation:
             span.set_status(Status(StatusCode.ERROR))
         if is_said:
             say_content(span, self._operation, payload, {**_start_attributes(self._operation, self.request), **attributes})
-        if answer.unbilled and payload.ticket is not None:
+        makes_packet = self._makes_packet(answer)
+        if self.exchange.is_proxied:
+            attributes[semconv.PAYI_PROXIED] = True
+            with guard("reading the proxy's result"):
+                settle_proxied(payload, self.exchange)
+        elif not makes_packet and payload.ticket is not None:
             payload.ticket.settle(None)
         if not span.is_recording():
             span.end()
-            if not answer.unbilled:
+            if makes_packet:
                 registry.offer(payload)
             return
-        if answer.unbilled:
+        if not makes_packet:
             registry.claim(span.get_span_context().span_id)
         span.set_attributes(attributes)
         span.end()

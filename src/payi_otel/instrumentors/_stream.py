@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from payi_otel._guard import guard, log_fault
 from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._proxy import result_in
 from payi_otel.instrumentors._results import attach
 from payi_otel.payload import ContentReader, EndReason, Ticket, registry
 
@@ -149,6 +150,8 @@ class Tap:
                 if self._invocation.request.stream:
                     self._invocation.first_chunk()
             hide = reader.take(event)
+            if self._invocation.exchange.route is not None:
+                self._look_for_result(reader, event)
             if self._output_pending and reader.output_seen:
                 self._output_pending = False
                 self._invocation.first_completion()
@@ -156,6 +159,12 @@ class Tap:
             self._note_fault(fault)
             return False
         return hide
+
+    def _look_for_result(self, reader: StreamReader, event: Any) -> None:
+        """The proxy's, which the last event has."""
+        result = result_in(getattr(reader, "value", event))
+        if result is not None:
+            self._invocation.exchange.xproxy_result = result
 
     def _note_fault(self, fault: Exception) -> None:
         """Says it once, not again for every event to come."""
@@ -221,6 +230,8 @@ class Tap:
 
     def _end(self, reader: StreamReader, reason: EndReason, error: BaseException | None) -> Ticket | None:
         invocation = self._invocation
+        if invocation.exchange.route is not None and invocation.exchange.proxied_body is None:
+            invocation.exchange.proxied_body = b"".join(reader.pieces)
         answer = reader.answer()
         if reason in ("closed", "abandoned", "cancelled") and reader.is_complete():
             reason = "completed"

@@ -21,6 +21,7 @@ from payi_otel.errors import LimitExceeded
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request, is_inside
 from payi_otel.instrumentors._operation import Operation, status_of
+from payi_otel.instrumentors._proxy import can_route, route_of
 from payi_otel.instrumentors._stream import settle, settle_async
 from payi_otel.limits import limits
 from payi_otel.payload import EndReason, Ticket
@@ -73,7 +74,11 @@ class Prepared:
         request, binding = self.request, self.binding
         frame, self.frame = self.frame, None
         name = request.operation or self.operation.name
-        return Invocation(binding.tracer, name, request, self.scope, binding.module, self.instance, frame)
+        invocation = Invocation(binding.tracer, name, request, self.scope, binding.module, self.instance, frame)
+        if request.routes:
+            client = request.client
+            invocation.exchange.route = route_of(invocation.payload, client.base_path, is_pointed=client.is_proxied)
+        return invocation
 
 
 def prepare(
@@ -93,12 +98,15 @@ def prepare(
         if overrides is not None:
             scope = scope.with_headers(overrides)
         request = operation.read_request(instance, args, dict(kwargs))
-        if request.client.is_proxied:
-            return given
+        if request.client.is_proxied:  # headers that the context does not know are its own, too
+            request = operation.read_request(instance, args, dict(given))
         if not binding.wants(request.client.category):
             return kwargs
         if operation.is_inference and binding.settings is not None and binding.settings.enforce_limits:
             limits.refuse_blocked(scope.limit_ids)
+        routes = request.client.is_proxied or bool(scope.proxy)
+        if routes and can_route(request.client.category, is_pointed=request.client.is_proxied):
+            request.go_through_proxy()
         headers = kwargs.get("extra_headers")
         if isinstance(headers, Mapping):
             request.headers = headers

@@ -61,6 +61,17 @@ class PriceAs:
     resource_scope: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PriceSaid:
+    """What somebody has said of it; None for what nobody has."""
+
+    category: str | None
+    resource: str | None
+    resource_scope: str | None
+    is_mapped: bool
+    """A model mapping says something."""
+
+
 def price_as(payload: Payload, model_mappings: Mapping[str, Sequence[ModelMapping]], host_mappings: Mapping[str, str | None]) -> PriceAs:
     """Resolves a call's price.
 
@@ -69,18 +80,27 @@ def price_as(payload: Payload, model_mappings: Mapping[str, Sequence[ModelMappin
         model_mappings: By provider SDK (`openai`, `anthropic`, ...), the settings' entries in their order.
         host_mappings: `host` or `host:port` to category.
     """
-    scope, model = payload.scope, payload.model or payload.response_model
-    mapping = _find(model_mappings.get(payload.priced_by or payload.module.partition("/")[0], ()), model, payload.host)
-    mapped = mapping.price_as_category if mapping is not None else None
-    category = scope.price_as_category or mapped or _by_host(host_mappings, payload.host) or payload.category
-    resource = scope.price_as_resource or (mapping.price_as_resource if mapping is not None else None)
+    said, model = price_said(payload, model_mappings, host_mappings), payload.model or payload.response_model
+    category, resource = said.category or payload.category, said.resource
     if not resource:
         prefix = payload.resource_prefix if category == payload.category else ""
         resource = prefix + model if model else UNKNOWN_MODEL
-        if category in _AZURE and mapping is None and category == payload.category:
+        if category in _AZURE and not said.is_mapped and category == payload.category:
             _warn_of_unmapped(payload, model)
-    mapped_scope = mapping.resource_scope if mapping is not None else None
-    return PriceAs(category, resource, scope.resource_scope or mapped_scope or payload.resource_scope)
+    return PriceAs(category, resource, said.resource_scope or payload.resource_scope)
+
+
+def price_said(
+    payload: Payload, model_mappings: Mapping[str, Sequence[ModelMapping]], host_mappings: Mapping[str, str | None]
+) -> PriceSaid:
+    """What the user has said of a call's price; the arguments are those of `price_as`."""
+    scope, model = payload.scope, payload.model or payload.response_model
+    mapping = _find(model_mappings.get(payload.priced_by or payload.module.partition("/")[0], ()), model, payload.host)
+    category, resource, resource_scope = scope.price_as_category, scope.price_as_resource, scope.resource_scope
+    if mapping is not None:
+        category, resource = category or mapping.price_as_category, resource or mapping.price_as_resource
+        resource_scope = resource_scope or mapping.resource_scope
+    return PriceSaid(category or _by_host(host_mappings, payload.host), resource, resource_scope, is_mapped=mapping is not None)
 
 
 def _warn_of_unmapped(payload: Payload, deployment: str | None) -> None:

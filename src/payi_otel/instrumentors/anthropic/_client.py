@@ -38,6 +38,7 @@ def read_client(resource: Any) -> ClientFacts:
         uri=endpoint.uri,
         resource_prefix=prefix,
         is_proxied=PROXY_PATH in endpoint.path,
+        base_path=endpoint.path.rstrip("/"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._claude import UNIT_SOURCES
+from payi_otel.instrumentors._proxy import redirect_signed, redirect_signed_async
 from payi_otel.instrumentors.anthropic._batches import RESULTS, billed
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
 from payi_otel.instrumentors.anthropic._messages import Messages, StreamHelper, wrap_stream
@@ -33,6 +34,14 @@ def _patches(module: str, *, create: str = "", parse: str = "", stream: str = ""
     )
 
 
+def _signing(module: str, client: str) -> tuple[Patch, ...]:
+    """Where clients of AWS sign."""
+    return (
+        Patch(module, f"{client}._prepare_request", wrapper=redirect_signed),
+        Patch(module, f"Async{client}._prepare_request", wrapper=redirect_signed_async),
+    )
+
+
 class AnthropicInstrumentor(ProviderInstrumentor):
     """Claude through every client of the `anthropic` SDK."""
 
@@ -48,6 +57,11 @@ class AnthropicInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "SyncAPIClient.request", wrapper=send_without_baggage, keeps_ours=True),
         Patch(_BASE, "AsyncAPIClient.request", wrapper=send_without_baggage_async, keeps_ours=True),
+        Patch(_BASE, "SyncAPIClient._prepare_request", wrapper=redirect_signed),
+        Patch(_BASE, "AsyncAPIClient._prepare_request", wrapper=redirect_signed_async),
+        *_signing("anthropic.lib.bedrock._client", "AnthropicBedrock"),
+        *_signing("anthropic.lib.bedrock._mantle", "AnthropicBedrockMantle"),
+        *_signing("anthropic.lib.aws._client", "AnthropicAWS"),
         *_patches(_MESSAGES, parse="0.77"),
         *_patches(_BETA, parse="0.73"),
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.

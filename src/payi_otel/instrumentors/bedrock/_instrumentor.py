@@ -41,12 +41,46 @@ _SERVICES = "bedrock"
 def capture_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wraps `Endpoint.make_request`, sync or async: the bytes that are about to be sent."""
     exchange = current_exchange.get()
-    if exchange is not None:
+    if exchange is not None and _is_models(args[0] if args else kwargs.get("operation_model")):
         with guard("reading a request's body"):
             body = (args[1] if len(args) > 1 else kwargs["request_dict"]).get("body")
             if isinstance(body, bytes | str):
                 exchange.sent = body if isinstance(body, bytes) else body.encode()
     return wrapped(*args, **kwargs)
+
+
+def redirect(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps `Endpoint.prepare_request`: the request has been signed, and is about to be sent. Each retry comes by here anew."""
+    exchange = current_exchange.get()
+    if exchange is not None and exchange.route is not None:
+        exchange.route.apply_aws(args[0] if args else kwargs["request"])
+    return wrapped(*args, **kwargs)
+
+
+def capture_answer(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps botocore's `convert_to_response_dict`: what the proxy adds to an answer is parsed by nobody."""
+    response = wrapped(*args, **kwargs)
+    _note_answer(response, args[1] if len(args) > 1 else kwargs.get("operation_model"))
+    return response
+
+
+async def capture_answer_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same of aiobotocore."""
+    response = await wrapped(*args, **kwargs)
+    _note_answer(response, args[1] if len(args) > 1 else kwargs.get("operation_model"))
+    return response
+
+
+def _is_models(operation_model: Any) -> bool:
+    """Whether an operation is one of the runtime's: within a call, credentials are asked for of other services."""
+    return getattr(getattr(operation_model, "service_model", None), "service_name", None) == _SERVICE
+
+
+def _note_answer(response: Any, operation_model: Any) -> None:
+    exchange = current_exchange.get()
+    if exchange is not None and exchange.route is not None and _is_models(operation_model):
+        body = response.get("body")
+        exchange.proxied_body = body if isinstance(body, bytes) else None
 
 
 def _is_bedrock(instance: Any) -> bool:
@@ -135,6 +169,8 @@ class BedrockInstrumentor(ProviderInstrumentor):
     units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
     patches = (
         Patch("botocore.endpoint", "Endpoint.make_request", wrapper=capture_body),
+        Patch("botocore.endpoint", "Endpoint.prepare_request", wrapper=redirect),
+        Patch("botocore.endpoint", "convert_to_response_dict", wrapper=capture_answer),
         Patch("botocore.client", "BaseClient._make_api_call", bound_wrapper=wrap_sync, keeps_ours=True),
     )
 
@@ -148,4 +184,7 @@ class AioBedrockInstrumentor(ProviderInstrumentor):
     supported = "aiobotocore >= 2.13"
     categories = frozenset({PayiCategories.aws_bedrock})
     units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
-    patches = (Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async, keeps_ours=True),)
+    patches = (
+        Patch("aiobotocore.endpoint", "convert_to_response_dict", wrapper=capture_answer_async),
+        Patch("aiobotocore.client", "AioBaseClient._make_api_call", bound_wrapper=wrap_async, keeps_ours=True),
+    )

@@ -101,6 +101,8 @@ class FrameReader:
         self.events: list[dict[str, Any]] = []
         self.output_seen = False
         self.failure: tuple[str, str] | None = None
+        self.value: dict[str, Any] = {}
+        """The last event."""
 
     def take(self, event: Any) -> bool:
         """Decodes one frame."""
@@ -109,7 +111,7 @@ class FrameReader:
             kind = event.headers.get(":exception-type") or event.headers.get(":error-code") or "error"
             self.failure = (str(kind), str(payload.get("message") or event.headers.get(":error-message") or ""))
             return False
-        value = value_of(event)
+        self.value = value = value_of(event)
         self.events.append(value)
         self.take_value(value)
         return False

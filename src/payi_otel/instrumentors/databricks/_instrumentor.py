@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from payi_otel import semconv
 from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
-from payi_otel.instrumentors._capture import send_without_baggage
+from payi_otel.instrumentors._capture import current_exchange, send_without_baggage
 from payi_otel.instrumentors._content import CallContent, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
@@ -64,7 +64,14 @@ class Query(Operation):
         endpoint = read_endpoint(host if isinstance(host, str) else "")
         name = args[0] if args else kwargs.get("name")
         request = Request(
-            client=ClientFacts("databricks", databricks_category(endpoint.host), endpoint.host or None, endpoint.port, endpoint.uri),
+            client=ClientFacts(
+                provider="databricks",
+                category=databricks_category(endpoint.host),
+                host=endpoint.host or None,
+                port=endpoint.port,
+                uri=endpoint.uri,
+                base_path="/serving-endpoints",
+            ),
             model=name if isinstance(name, str) and name else None,
             args=args,
             kwargs=kwargs,
@@ -116,6 +123,19 @@ def _plain(value: Any) -> Any:
     return value.as_dict() if hasattr(value, "as_dict") else value
 
 
+def redirect(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps `_BaseClient._perform`, by which each attempt of a request is made: in proxy mode it goes there."""
+    exchange = current_exchange.get()
+    if exchange is None or exchange.route is None or len(args) < 2 or not exchange.route.leads(args[1]):
+        return wrapped(*args, **kwargs)
+    method, url, *rest = args
+    url, base_uri = exchange.route.redirected(url)
+    headers = {**(kwargs.get("headers") or {}), **exchange.route.headers_for(base_uri)}
+    response = wrapped(method, url, *rest, **{**kwargs, "headers": headers})
+    exchange.proxied_body = getattr(response, "content", None)
+    return response
+
+
 QUERY = Query()
 
 
@@ -132,4 +152,5 @@ class DatabricksInstrumentor(ProviderInstrumentor):
         Patch(_SERVING, "ServingEndpointsAPI.query", QUERY),
         Patch(_SERVING, "ServingEndpointsDataPlaneAPI.query", QUERY),
         Patch("databricks.sdk._base_client", "_BaseClient.do", wrapper=send_without_baggage, keeps_ours=True),
+        Patch("databricks.sdk._base_client", "_BaseClient._perform", wrapper=redirect),
     )

@@ -44,6 +44,7 @@ def read_client(resource: Any) -> ClientFacts:
         resource_prefix=prefix,
         deployment=deployment if isinstance(deployment, str) else _deployment_in(endpoint.path),
         is_proxied=PROXY_PATH in endpoint.path,
+        base_path=endpoint.path.rstrip("/"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._operation import Operation
+from payi_otel.instrumentors._proxy import redirect_signed, redirect_signed_async
 from payi_otel.instrumentors.openai._audio import Speech, Transcriptions
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._batches import FILE_CONTENT, billed
@@ -53,6 +54,10 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     units = UNIT_SOURCES
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request, keeps_ours=True),
+        Patch(_BASE, "SyncAPIClient._prepare_request", wrapper=redirect_signed),
+        Patch(_BASE, "AsyncAPIClient._prepare_request", wrapper=redirect_signed_async),
+        Patch("openai._client", "OpenAI._prepare_request", wrapper=redirect_signed, since="2.44"),
+        Patch("openai._client", "AsyncOpenAI._prepare_request", wrapper=redirect_signed_async, since="2.44"),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "SyncAPIClient.request", wrapper=send_without_baggage, keeps_ours=True),
