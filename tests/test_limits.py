@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -198,3 +199,77 @@ def test_an_exporter_asks_for_answers_that_tell_of_limits(account: tuple[IngestS
     exporter.shutdown()
     assert {request["path"] for request in ingest.requests} == {"/api/v1/ingest"}
     assert len(ingest.requests) == 40
+
+
+class TestExporters:
+    """A pipeline of the application's, with our exporter and instrumentor in it and no `payi_instrument()`."""
+
+    @pytest.fixture
+    def pipeline(self, account: tuple[IngestServer, Account]) -> Iterator[tuple[list[tuple[str, str]], Any]]:
+        """What `on_limit` was told, and the exporter."""
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+        from payi_otel.context import defaults
+        from payi_otel.instrumentors.openai import OpenAIInstrumentor
+
+        defaults.remove()  # an exporter before it may have left its own
+        told: list[tuple[str, str]] = []
+        exporter = payi_otel.PayiSpanExporter(
+            api_key=account[0].api_key,
+            base_url=account[0].url,
+            limit_ids=["team"],
+            enforce_limits=True,
+            on_limit=lambda *state: told.append(state),
+        )
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        instrumentor = OpenAIInstrumentor()
+        instrumentor.instrument(tracer_provider=provider)
+        yield told, exporter
+        instrumentor.uninstrument()
+        provider.shutdown()
+        defaults.remove()
+        limits_module.limits.end()
+
+    def test_the_hook_is_told_and_calls_are_refused(self, account: tuple[IngestServer, Account], ask: Any, pipeline: Any) -> None:
+        """By the exporter's own settings."""
+        told, exporter = pipeline
+        account[1].states = {"team": "blocked"}
+        ask()
+        assert exporter.force_flush()
+        assert told == [("team", "blocked")]
+        with pytest.raises(LimitExceeded):
+            ask()
+
+    def test_the_applications_word_counts_more(self, account: tuple[IngestServer, Account], ask: Any, pipeline: Any) -> None:
+        """Whichever comes first."""
+        later: list[tuple[str, str]] = []
+        payi_otel.payi_instrument(
+            payi=payi_otel.Payi(api_key=account[0].api_key, base_url=account[0].url),
+            config={"limit_ids": ["team"], "on_limit": lambda *state: later.append(state)},
+        )
+        payi_otel.PayiSpanExporter(api_key=account[0].api_key, base_url=account[0].url, enforce_limits=True).shutdown()
+        account[1].states = {"team": "blocked"}
+        for _ in range(2):
+            ask()
+            assert payi_otel.flush(10)
+        assert (pipeline[0], later) == ([], [("team", "blocked")])
+
+
+def test_a_hook_is_never_run_in_a_call() -> None:
+    """What the proxy says is known within the call; a slow function does not hold it up."""
+    book, gate, threads = LimitBook(), threading.Event(), []
+
+    def on_limit(limit_id: str, state: str) -> None:
+        threads.append(threading.current_thread())
+        gate.wait(20)
+
+    book.begin(on_limit)
+    book.note({"limits": {"team": {"state": "blocked"}}}, in_call=True)
+    assert book.states() == {"team": "blocked"}
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "payi-limit":
+            thread.join(10)
+    assert threads[0] is not threading.current_thread()

@@ -192,6 +192,7 @@ def shutdown(timeout_s: float | None = None) -> None:
         if runtime is not None:
             runtime.stop(timeout_s)
             gateway.close()
+            limits.end()
             _final = combined([runtime.queue, *_earlier])
             _earlier.clear()
 
@@ -258,6 +259,6 @@ def _make_sink(payi: Any, settings: Settings) -> Sink:
 def _put_in_force(settings: Settings, program: str, *, logs: bool) -> None:
     """What of the settings holds for the whole process."""
     defaults.apply(settings, program, log_prompt_and_response=logs)
-    limits.begin(settings.on_limit)
+    limits.begin(settings.on_limit, enforces=settings.enforce_limits)
     Patience.seconds = settings.result_timeout_s
     metrics.observe(stats)

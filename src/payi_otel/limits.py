@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Final
 
 from payi_otel._guard import guard
@@ -28,25 +28,43 @@ class LimitBook:
     def __init__(self) -> None:
         self._lock = Lock()
         self._on_limit: Callable[[str, str], object] | None = None
+        self._is_taken = False
+        """The application itself has begun."""
+        self.enforces = False
+        """Calls that a blocked limit holds for are refused."""
         self._states: dict[str, tuple[str, float]] = {}
         """By limit, its state and when it may be asked again."""
 
-    def begin(self, on_limit: Callable[[str, str], object] | None) -> None:
+    def begin(self, on_limit: Callable[[str, str], object] | None, *, enforces: bool = False, yields: bool = False) -> None:
         """Forgets all, and tells of changes from now on.
 
         Args:
             on_limit: Called with a limit's id and its state whenever that is another one than before, `ok` at first. It runs in the thread
-                that delivers, never in a call.
+                that delivers, or in one of its own, never in a call.
+            enforces: Calls that a blocked limit holds for are refused.
+            yields: Does nothing where somebody has begun who does not yield.
         """
         with self._lock:
-            self._on_limit, self._states = on_limit, {}
+            if yields and self._is_taken:
+                return
+            self._on_limit, self._states, self.enforces, self._is_taken = on_limit, {}, enforces, not yields
 
-    def note(self, result: Mapping[str, Any]) -> None:
-        """Takes what an answer says of limits; anything else in it is left alone."""
+    def end(self) -> None:
+        """As if nobody had ever begun."""
+        with self._lock:
+            self._on_limit, self._states, self.enforces, self._is_taken = None, {}, False, False
+
+    def note(self, result: Mapping[str, Any], *, in_call: bool = False) -> None:
+        """Takes what an answer says of limits; anything else in it is left alone.
+
+        Args:
+            result: Pay-i's `xproxy_result`.
+            in_call: This is the thread of a call: the user's function runs in another one.
+        """
         for limit_id, state in _states_of(result).items():
-            self._take(limit_id, state)
+            self._take(limit_id, state, in_call=in_call)
 
-    def _take(self, limit_id: str, state: str) -> None:
+    def _take(self, limit_id: str, state: str, *, in_call: bool) -> None:
         with self._lock:
             before = self._states.pop(limit_id, (OK, 0.0))[0]
             self._states[limit_id] = (state, time.monotonic() + _RECHECK_S)
@@ -57,9 +75,10 @@ class LimitBook:
             return
         level = logging.INFO if state == OK else logging.WARNING
         logger.log(level, "the limit %s is %s now, it was %s", limit_id, state, before)
-        if tell is not None:
-            with guard("telling of a limit"):
-                tell(limit_id, state)
+        if tell is not None and in_call:
+            Thread(target=_tell, args=(tell, limit_id, state), name="payi-limit", daemon=True).start()
+        elif tell is not None:
+            _tell(tell, limit_id, state)
 
     def states(self) -> dict[str, str]:
         """The last state of each limit that was ever told of."""
@@ -81,6 +100,11 @@ class LimitBook:
                 raise LimitExceeded(blocked)
             for limit_id in blocked:
                 self._states[limit_id] = (self._states[limit_id][0], now_s + _RECHECK_S)
+
+
+def _tell(tell: Callable[[str, str], object], limit_id: str, state: str) -> None:
+    with guard("telling of a limit"):
+        tell(limit_id, state)
 
 
 def _states_of(result: Mapping[str, Any]) -> dict[str, str]:

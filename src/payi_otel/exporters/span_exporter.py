@@ -18,6 +18,7 @@ from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_http_sink, to_queue
+from payi_otel.limits import limits
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -51,6 +52,8 @@ class _QueueExporter(SpanExporter):
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
         feed_unclaimed(self._intake)
         defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)
+        if settings.on_limit is not None or settings.enforce_limits:
+            limits.begin(settings.on_limit, enforces=settings.enforce_limits, yields=True)
         _latest = weakref.ref(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

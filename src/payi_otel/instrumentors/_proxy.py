@@ -198,7 +198,7 @@ def settle(payload: Payload, exchange: HttpExchange) -> None:
         return
     result = _said_by(exchange)
     if result is not None:
-        limits.note(result)
+        limits.note(result, in_call=True)
         if side is not None:
             side.note_result(result)
             if result.get("code") == _KEY_REFUSED:

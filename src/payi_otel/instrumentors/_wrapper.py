@@ -102,7 +102,7 @@ def prepare(
             request = operation.read_request(instance, args, dict(given))
         if not binding.wants(request.client.category):
             return kwargs
-        if operation.is_inference and binding.settings is not None and binding.settings.enforce_limits:
+        if operation.is_inference and limits.enforces:
             limits.refuse_blocked(scope.limit_ids)
         routes = request.client.is_proxied or bool(scope.proxy)
         if routes and can_route(request.client.category, is_pointed=request.client.is_proxied):
