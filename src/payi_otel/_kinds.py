@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from payi_otel._validate import Kind, Problems, check_fields, join, read_json
+from payi_otel.semconv import MAX_NUMBER
 
 NO_ENTRIES: Final[Mapping[str, Any]] = MappingProxyType({})
 NO_CONTROLS: Final = re.compile(r"[^\x00-\x1f\x7f]*")
@@ -102,6 +103,7 @@ CALLABLE: Final = Kind("Callable", _check_callable, _refuse_text, "in code only"
 
 
 COUNT: Final = _number("int", (int,), int, ">= 0", lambda number: number >= 0)
+VERSION: Final = _number("int", (int,), int, f">= 0 and <= {MAX_NUMBER}", lambda number: 0 <= number <= MAX_NUMBER)
 WHOLE_SECONDS: Final = _number("int", (int,), int, ">= 0 seconds", lambda number: number >= 0)
 SECONDS: Final = _number("float", (int, float), float, ">= 0 seconds", lambda number: number >= 0)
 SECONDS_ABOVE_ZERO: Final = _number("float", (int, float), float, "> 0 seconds", lambda number: number > 0)

@@ -160,7 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     use_case_id: Annotated[str | None, Rule(v.text(), "One instance of the use case.", shown_default="a new one")] = None
-    use_case_version: Annotated[int | None, Rule(v.COUNT, "The use case's version.")] = None
+    use_case_version: Annotated[int | None, Rule(v.VERSION, "The use case's version.")] = None
     use_case_properties: Annotated[Mapping[str, str | None], Rule(v.PROPERTIES, "Properties of the use case.")] = NO_ENTRIES
     limit_ids: Annotated[tuple[str, ...], Rule(v.texts(_LIMIT_ID), "Limits every request counts against.")] = ()
     user_id: Annotated[str | None, Rule(v.text(), "The end user.")] = None

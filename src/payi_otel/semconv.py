@@ -89,6 +89,8 @@ PROPERTY_SERVICE_TIER: Final = "payi_otel.service_tier"
 
 UNKNOWN_MODEL: Final = "system.unknown_model"
 NOT_INSTRUMENTED: Final = "<not_instrumented>"
+MAX_NUMBER: Final = 2_147_483_647
+"""Pay-i's units, latencies and versions are int32: a packet with a larger number is answered with 400, and its cost would be lost."""
 STATUS_WITHOUT_HTTP: Final = 299
 """Pay-i's http_status_code for a failure that had no HTTP status."""
 

@@ -12,7 +12,7 @@ from test_context_merge import CLEARED_USE_CASE, NEW_ID, NEW_USE_CASE, OUTER, as
 
 from payi_otel.context.headers import create_headers, create_limit_header_from_ids, split_headers
 from payi_otel.context.scope import Scope
-from payi_otel.context.track import track_context
+from payi_otel.context.track import get_context, track_context
 
 JSON_BASE64 = base64.b64encode(b'{"k":"v"}').decode()
 
@@ -247,10 +247,18 @@ def test_properties_nested_without_end_are_ignored(caplog: pytest.LogCaptureFixt
     assert "cannot be read and is ignored" in caplog.text
 
 
-def test_a_version_below_zero_is_no_version(caplog: pytest.LogCaptureFixture) -> None:
-    """Pay-i would refuse the packet: in code it is an error at once, in a header it is ignored."""
-    change, _ = split_headers({"xProxy-UseCase-Version": "-1"})
+@pytest.mark.parametrize("version", [-1, 2_147_483_648])
+def test_a_version_out_of_range_is_no_version(version: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Pay-i, where it is an int32, would refuse the packet: in code it is an error at once, in a header it is ignored."""
+    change, _ = split_headers({"xProxy-UseCase-Version": str(version)})
     assert change.use_case_version is None
     assert "cannot be read and is ignored" in caplog.text
-    with pytest.raises(TypeError, match=r"track_context\(\): use_case_version must be >= 0, not -1"):
-        track_context(use_case_version=-1)
+    with pytest.raises(TypeError, match=rf"track_context\(\): use_case_version must be >= 0 and <= 2147483647, not {version}"):
+        track_context(use_case_version=version)
+
+
+def test_the_largest_version_is_one() -> None:
+    """It is an int32's."""
+    assert split_headers(create_headers(use_case_version=2_147_483_647))[0].use_case_version == 2_147_483_647
+    with track_context(use_case_name="u", use_case_version=2_147_483_647):
+        assert get_context()["use_case_version"] == 2_147_483_647

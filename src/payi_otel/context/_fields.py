@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, TypeVar, cast
 
 from payi_otel.errors import ConfigurationError
+from payi_otel.semconv import MAX_NUMBER
 
 Properties = dict[str, str] | dict[str, str | None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +56,11 @@ def is_use_case_name(text: str) -> bool:
     return _USE_CASE_NAME.fullmatch(text) is not None
 
 
+def is_version(number: int) -> bool:
+    """Whether Pay-i takes this version; it refuses a packet with any other, and its cost would be lost."""
+    return 0 <= number <= MAX_NUMBER
+
+
 def keywords(names: Iterable[str]) -> Callable[[F], F]:
     """Gives a function that takes `**fields` the signature of these keyword-only names, and makes it refuse others."""
     allowed = tuple(names)
@@ -78,7 +84,7 @@ def checked_fields(caller: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The values as a `ScopeChange` takes them: copies that the user cannot change later.
 
     Raises:
-        TypeError: a value has a wrong type, or a version is below zero.
+        TypeError: a value has a wrong type, or a version is out of range.
         ConfigurationError: Pay-i does not take the use-case name.
     """
     values = {}
@@ -87,8 +93,8 @@ def checked_fields(caller: str, fields: Mapping[str, Any]) -> dict[str, Any]:
             wanted = _wanted(name, value)
             if wanted:
                 raise TypeError(f"{caller}(): {name} must be {wanted}, not {type(value).__name__}")
-            if name == "use_case_version" and value < 0:  # Pay-i would refuse the packet, and its cost would be lost
-                raise TypeError(f"{caller}(): {name} must be >= 0, not {value}")
+            if name == "use_case_version" and not is_version(value):
+                raise TypeError(f"{caller}(): {name} must be >= 0 and <= {MAX_NUMBER}, not {value}")
             values[name] = frozen_value(name, value)
     use_case_name = values.get("use_case_name")
     if use_case_name and not is_use_case_name(use_case_name):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from payi_otel.context._fields import PROPERTY_FIELDS, SWITCH_FIELDS, as_properties
+from payi_otel.context._fields import PROPERTY_FIELDS, SWITCH_FIELDS, as_properties, is_version
 
 
 def to_text(value: object) -> str:
@@ -37,8 +37,8 @@ def from_text(name: str, text: str) -> Any:
 
 def _read_version(text: str) -> int:
     number = int(text)
-    if number < 0:  # Pay-i would refuse the packet, and its cost would be lost
-        raise ValueError("below zero")
+    if not is_version(number):
+        raise ValueError("not a version")
     return number
 
 

@@ -28,8 +28,6 @@ _MAX_BYTES = 4096
 """For all our entries together, as they stand in the header, a comma counted with each."""
 _MAX_ENTRY_BYTES, _MAX_ALL_BYTES, _MAX_ALL_ENTRIES = 4096, 8192, 180
 """What OpenTelemetry's propagator sends of everyone's: it leaves an entry out that is longer, and all from the first that is too much."""
-_MAX_VERSION = 2_147_483_647
-"""An int32: Pay-i refuses a packet with any other version, and its cost would be lost."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -169,10 +167,7 @@ def _read(name: str, text: str) -> Any:
         raise ValueError("too long, or not text")
     if name in SWITCH_FIELDS and text.lower() not in ("true", "false"):
         raise ValueError("neither true nor false")
-    value = from_text(name, text)
-    if name == "use_case_version" and value > _MAX_VERSION:  # nor below zero: `from_text` reads no such version
-        raise ValueError("not a version")
-    return value
+    return from_text(name, text)
 
 
 def _with_known_use_case(values: dict[str, Any]) -> dict[str, Any]:

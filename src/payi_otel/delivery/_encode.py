@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from payi_otel.packets.model import MAX_NUMBER
+from payi_otel.semconv import MAX_NUMBER
 
 
 def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
-from payi_otel.packets.model import MAX_NUMBER, IngestPacket
+from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import TEXT, Units, has_vision, with_vision
 from payi_otel.payload import Content, Payload
@@ -224,7 +224,7 @@ def _safe(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
 
 
 def _bounded(number: int) -> int:
-    return max(0, min(number, MAX_NUMBER))
+    return max(0, min(number, semconv.MAX_NUMBER))
 
 
 def _bounded_or_none(number: int | None) -> int | None:

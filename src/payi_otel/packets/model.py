@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-MAX_NUMBER: Final = 2_147_483_647
-"""The API's type of units and latencies is int32; a larger number is answered with 400."""
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
