@@ -236,6 +236,9 @@ def test_a_rarer_method_goes_the_same_way(name: str, instrument: Any, provider: 
 
 def test_a_response_in_the_background_is_the_proxy_s(instrument: Any, provider: Any, proxy: Any) -> None:
     """Begun and fetched: both go there, and no packet from here."""
+    openai = pytest.importorskip("openai")
+    if "background" not in inspect.signature(openai.OpenAI(api_key="k").responses.create).parameters:
+        pytest.skip("this version of openai has none")
     instrument({"proxy": True})
     queued = {**RESPONSE, "status": "queued", "background": True, "output": [], "usage": None}
     provider.script(Reply(queued), Reply({**RESPONSE, "background": True}))

@@ -76,12 +76,14 @@ class Ticket:
         return bool(done)
 
     def settle(self, outcome: Outcome | None, *, is_final: bool = True) -> None:
-        """Wakes who waits.
+        """Wakes who waits. What is final stays so: a worker may still be at a packet that was given up.
 
         Args:
             outcome: What became of the packet; None: the call makes none.
             is_final: It is no longer in the queue.
         """
+        if self.is_final:
+            return
         self.outcome, self.is_final = outcome, is_final
         self.is_settled, self.is_open = True, False
         future = self._future

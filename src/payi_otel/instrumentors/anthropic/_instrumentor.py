@@ -34,11 +34,11 @@ def _patches(module: str, *, create: str = "", parse: str = "", stream: str = ""
     )
 
 
-def _signing(module: str, client: str) -> tuple[Patch, ...]:
+def _signing(module: str, client: str, *, since: str = "") -> tuple[Patch, ...]:
     """Where clients of AWS sign."""
     return (
-        Patch(module, f"{client}._prepare_request", wrapper=redirect_signed),
-        Patch(module, f"Async{client}._prepare_request", wrapper=redirect_signed_async),
+        Patch(module, f"{client}._prepare_request", wrapper=redirect_signed, since=since),
+        Patch(module, f"Async{client}._prepare_request", wrapper=redirect_signed_async, since=since),
     )
 
 
@@ -60,8 +60,8 @@ class AnthropicInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "SyncAPIClient._prepare_request", wrapper=redirect_signed),
         Patch(_BASE, "AsyncAPIClient._prepare_request", wrapper=redirect_signed_async),
         *_signing("anthropic.lib.bedrock._client", "AnthropicBedrock"),
-        *_signing("anthropic.lib.bedrock._mantle", "AnthropicBedrockMantle"),
-        *_signing("anthropic.lib.aws._client", "AnthropicAWS"),
+        *_signing("anthropic.lib.bedrock._mantle", "AnthropicBedrockMantle", since="0.91"),
+        *_signing("anthropic.lib.aws._client", "AnthropicAWS", since="0.88"),
         *_patches(_MESSAGES, parse="0.77"),
         *_patches(_BETA, parse="0.73"),
         # These two take the methods of the first into their own classes when they are imported, wrapped or not.
