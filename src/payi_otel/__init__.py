@@ -20,6 +20,7 @@ from payi_otel.costs import Cost, cost_of, cost_of_async
 from payi_otel.delivery.result import XproxyResult
 from payi_otel.errors import LimitExceeded
 from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
+from payi_otel.kpis import increment_kpi_score, increment_kpi_score_async
 from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 from payi_otel.semconv import PayiCategories, PayiHeaderNames
 
@@ -49,6 +50,8 @@ __all__ = [
     "create_headers",
     "flush",
     "get_context",
+    "increment_kpi_score",
+    "increment_kpi_score_async",
     "instrumented",
     "payi_instrument",
     "shutdown",

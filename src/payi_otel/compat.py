@@ -111,30 +111,6 @@ def payi_aws_bedrock_url(payi_base_url: str | None = None) -> str:
     return _to_proxy_url(payi_base_url, "aws.bedrock")
 
 
-def increment_kpi_score(payi: Any, kpi_name: str, use_case_name: str, use_case_id: str, increment: int = 1) -> bool:
-    """Adds to a KPI's score through a client of the published SDK; False where that failed, with the reason in the debug log."""
-    place = {"kpi_name": kpi_name, "use_case_name": use_case_name, "use_case_id": use_case_id}
-    try:
-        score = next((kpi.score for kpi in payi.use_cases.kpis.list(**place) if kpi.kpi_name == kpi_name), None)
-        payi.use_cases.kpis.update(**place, score=float((score or 0) + increment))
-    except Exception as error:  # the promise is a bool, whatever the client or the service raises
-        logger.debug("KPI %s of use case %s was not incremented: %s", kpi_name, use_case_name, type(error).__name__)
-        return False
-    return True
-
-
-async def increment_kpi_score_async(payi: Any, kpi_name: str, use_case_name: str, use_case_id: str, increment: int = 1) -> bool:
-    """`increment_kpi_score` through an async client of the published SDK."""
-    place = {"kpi_name": kpi_name, "use_case_name": use_case_name, "use_case_id": use_case_id}
-    try:
-        scores = [kpi.score async for kpi in await payi.use_cases.kpis.list(**place) if kpi.kpi_name == kpi_name]
-        await payi.use_cases.kpis.update(**place, score=float((scores[0] if scores else None) or 0) + increment)
-    except Exception as error:  # as above
-        logger.debug("KPI %s of use case %s was not incremented: %s", kpi_name, use_case_name, type(error).__name__)
-        return False
-    return True
-
-
 def _to_proxy_url(payi_base_url: str | None, path: str) -> str:
     base_url = payi_base_url or os.environ.get("PAYI_BASE_URL") or DEFAULT_BASE_URL
     return f"{base_url}/api/v1/proxy/{path}"
@@ -158,8 +134,8 @@ def _helper_names() -> dict[str, Any]:
         payi_azure_openai_url,
         payi_azure_anthropic_url,
         payi_aws_bedrock_url,
-        increment_kpi_score,
-        increment_kpi_score_async,
+        payi_otel.increment_kpi_score,
+        payi_otel.increment_kpi_score_async,
     )
     return {**{thing.__name__: thing for thing in things}, "PAYI_BASE_URL": DEFAULT_BASE_URL}
 

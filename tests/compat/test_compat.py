@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -121,53 +118,9 @@ def test_constants_have_the_published_values() -> None:
     )
 
 
-class Kpis:
-    """The part of the published SDK's client that keeps KPI scores."""
+def test_kpi_helpers_are_this_packages_own() -> None:
+    """See tests/test_kpis.py."""
+    from payi.lib import helpers
 
-    def __init__(self, *scores: float | None) -> None:
-        self.known = [SimpleNamespace(kpi_name="solved", score=score) for score in scores]
-        self.updates: list[dict[str, Any]] = []
-
-    def list(self, **place: str) -> list[SimpleNamespace]:
-        """The KPIs of a use case."""
-        return self.known
-
-    def update(self, **values: Any) -> None:
-        """Stores a score."""
-        self.updates.append(values)
-
-
-class AsyncKpis(Kpis):
-    """The same, async: the list is awaited for a page, which is iterated."""
-
-    async def list(self, **place: str) -> Any:  # type: ignore[override]
-        """The KPIs of a use case."""
-
-        async def page() -> Any:
-            for kpi in self.known:
-                yield kpi
-
-        return page()
-
-    async def update(self, **values: Any) -> None:  # type: ignore[override]
-        """Stores a score."""
-        self.updates.append(values)
-
-
-@pytest.mark.parametrize(("scores", "total"), [((), 2.0), ((None,), 2.0), ((3.0,), 5.0)])
-async def test_kpi_score_is_incremented(scores: tuple[float | None, ...], total: float) -> None:
-    """A score that is not set yet counts as 0."""
-    place = {"kpi_name": "solved", "use_case_name": "support", "use_case_id": "id-1"}
-    sync, asynchronous = Kpis(*scores), AsyncKpis(*scores)
-    assert compat.increment_kpi_score(SimpleNamespace(use_cases=SimpleNamespace(kpis=sync)), **place, increment=2)
-    client = SimpleNamespace(use_cases=SimpleNamespace(kpis=asynchronous))
-    assert await compat.increment_kpi_score_async(client, **place, increment=2)
-    assert sync.updates == asynchronous.updates == [{**place, "score": total}]
-
-
-async def test_kpi_failure_is_a_false_and_a_debug_line(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that cannot do it, ours among them, answers False."""
-    caplog.set_level(logging.DEBUG, "payi.instrument")
-    assert compat.increment_kpi_score(payi_otel.Payi(api_key="k"), "solved", "support", "id-1") is False
-    assert await compat.increment_kpi_score_async(object(), "solved", "support", "id-1") is False
-    assert [record.getMessage() for record in caplog.records] == ["KPI solved of use case support was not incremented: AttributeError"] * 2
+    assert helpers.increment_kpi_score is payi_otel.increment_kpi_score
+    assert helpers.increment_kpi_score_async is payi_otel.increment_kpi_score_async

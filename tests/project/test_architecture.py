@@ -13,7 +13,7 @@ LAYERS = (
     {"distro", "testing", "cli", "environment_variables"},
     {"compat"},
     {"__init__"},
-    {"costs"},
+    {"costs", "kpis"},
     {"_bootstrap"},
     {"_runtime"},
     {"instrumentors", "processors", "exporters"},

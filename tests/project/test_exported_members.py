@@ -24,6 +24,8 @@ PROMISED = {
     "create_headers",
     "flush",
     "get_context",
+    "increment_kpi_score",
+    "increment_kpi_score_async",
     "instrumented",
     "payi_instrument",
     "shutdown",

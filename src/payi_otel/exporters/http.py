@@ -175,6 +175,15 @@ class HttpSink:
             return _faults.to_outcome(fault)
         return _answers.to_found(status, content or b"")
 
+    def ask(self, request: _wire.Request) -> tuple[int, bytes, str]:
+        """Makes any request of Pay-i's API: the status (0: there was no answer), the body, and what was wrong. Raises nothing."""
+        try:
+            status, content, _ = self._request(request)
+        except Exception as fault:
+            outcome = _faults.to_outcome(fault)
+            return 0, b"", f"{outcome.code} {outcome.message}".strip()
+        return status, content or b"", _answers.to_outcome(status, content or b"").code
+
     @property
     def base_url(self) -> str:
         """Where Pay-i is, without a slash at its end."""
