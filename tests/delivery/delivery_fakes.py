@@ -106,7 +106,7 @@ def ids(packets: list[IngestPacket]) -> list[str]:
     return [packet.response_id.removeprefix("chatcmpl-") for packet in packets]
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Waits for what no event tells."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()

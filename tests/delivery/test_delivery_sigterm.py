@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from ports import reserved_port
 
 from payi_otel.testing import Answer, IngestServer
 
@@ -172,13 +172,6 @@ SERVERS = {
 }
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def served(port: int) -> None:
     """Ten requests, as soon as the server answers."""
     deadline = time.monotonic() + 30
@@ -201,9 +194,7 @@ def test_a_web_server_that_is_stopped_has_delivered_everything(server: IngestSer
     for instrumented in (False, True):
         code = PROLOGUE + (APPLICATION if instrumented else APPLICATION.replace("start()", "call = print"))
         (tmp_path / "served.py").write_text(code)
-        port = free_port()
-        process = begin("", server, *(part.format(port=port) for part in SERVERS[name]), cwd=tmp_path)
-        with process:
+        with reserved_port() as port, begin("", server, *(part.format(port=port) for part in SERVERS[name]), cwd=tmp_path) as process:
             served(port)
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
@@ -220,9 +211,8 @@ def test_a_worker_that_its_server_kills_has_delivered_everything(server: IngestS
     pytest.importorskip("gunicorn")
     server.decide(lambda request: Answer(delay_s=0.3))
     (tmp_path / "served.py").write_text(PROLOGUE + TIMES_OUT)
-    port = free_port()
     command = (*SERVERS["gunicorn sync"], "--timeout", "1")
-    with begin("", server, *(part.format(port=port) for part in command), cwd=tmp_path) as process:
+    with reserved_port() as port, begin("", server, *(part.format(port=port) for part in command), cwd=tmp_path) as process:
         served(port)
         with httpx.Client(trust_env=False, base_url=f"http://127.0.0.1:{port}", timeout=30) as client, contextlib.suppress(httpx.HTTPError):
             client.get("/hang")

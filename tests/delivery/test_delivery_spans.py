@@ -118,8 +118,8 @@ class TestProcessor:
             provider.add_span_processor(RetryQueueSpanProcessor(make_queue(sink, inline=inline)))
             payload = make_payload()
             call(provider, "chat", payload)
-            assert (payload.ticket is not None) is inline
-            assert payload.ticket is None or payload.ticket.wait(5)
+            assert (payload.awaited is not None) is inline
+            assert payload.awaited is None or payload.awaited.wait(5)
             provider.shutdown()
 
     def test_a_flush_that_times_out_says_so(self) -> None:

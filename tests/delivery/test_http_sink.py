@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
+from ports import reserved_port
 
 from payi_otel.clients import Payi, to_target
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
@@ -420,10 +421,8 @@ class TestConnections:
 
     def test_refused(self) -> None:
         """Not ambiguous: nothing was sent."""
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            port = unused.getsockname()[1]
-        outcome = deliver_to(f"http://127.0.0.1:{port}")
+        with reserved_port() as port:
+            outcome = deliver_to(f"http://127.0.0.1:{port}")
         assert outcome == Outcome(RETRY, "connection_error", "ConnectError: Connection refused")
 
     def test_a_name_that_is_not_known(self, monkeypatch: pytest.MonkeyPatch) -> None:

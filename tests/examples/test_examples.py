@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from openai_shapes import completion
+from ports import reserved_port
 from provider_server import ProviderServer, Reply
 
 from payi_otel.testing import IngestServer
@@ -43,13 +43,16 @@ def environment(provider: ProviderServer, ingest: IngestServer) -> dict[str, str
 @contextmanager
 def served(command: list[str], provider: ProviderServer, ingest: IngestServer) -> Iterator[str]:
     """The URL of a service, which is told to end as an operator does."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    arguments = [sys.executable, "-m", *(word.format(port=port) for word in command)]
-    with subprocess.Popen(
-        arguments, env=environment(provider, ingest), cwd=EXAMPLES, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            [sys.executable, "-m", *(word.format(port=port) for word in command)],
+            env=environment(provider, ingest),
+            cwd=EXAMPLES,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
         try:
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from ports import reserved_port
+
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Gate:
     """A TCP proxy on a port of its own, which stays the same while it is shut."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, port: int) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname or "", parts.port or 0)
         self._listener: socket.socket | None = None
@@ -25,9 +27,7 @@ class Gate:
         self._threads: list[threading.Thread] = []
         self.resets = False
         """Each connection is reset as soon as it is made."""
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = int(one.getsockname()[1])
+        self.port = port
         self.connections = 0
 
     @property
@@ -95,12 +95,13 @@ class Gate:
 @contextmanager
 def gate(url: str) -> Iterator[Gate]:
     """Open at first; shut at the end."""
-    one = Gate(url)
-    one.open()
-    try:
-        yield one
-    finally:
-        one.shut()
+    with reserved_port() as port:
+        one = Gate(url, port)
+        one.open()
+        try:
+            yield one
+        finally:
+            one.shut()
 
 
 @contextmanager

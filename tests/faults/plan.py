@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 HERE: Final = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "delivery"), str(HERE.parent / "spool")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("support", "delivery", "spool"))]
 
 import rows_answers as answers  # noqa: E402
 import rows_disk as disk  # noqa: E402

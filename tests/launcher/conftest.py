@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from launching import Stage
 from openai_shapes import completion
+from ports import reserved_port
 from provider_server import ProviderServer, Reply
 
 from payi_otel.testing import IngestServer
@@ -25,9 +25,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+def free_port() -> Iterator[int]:
+    """A port for a server."""
+    with reserved_port() as port:
+        yield port

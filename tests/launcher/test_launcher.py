@@ -378,11 +378,14 @@ def test_a_program_that_starts_another_is_recorded_in_both(stage: Stage) -> None
 
 def test_ctrl_c_delivers_what_is_queued(stage: Stage) -> None:
     """An interrupted program ends as it would without us, its packets sent."""
-    code = (
-        APP
-        + "\nimport signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nprint('ready', flush=True)\ntime.sleep(60)\n"
-    )
-    command = [str(LAUNCHER), sys.executable, str(stage.write(code))]
+    code = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("ready", flush=True)
+for _ in range(600):  # a signal just before a sleep is seen after it
+    time.sleep(0.1)
+"""
+    command = [str(LAUNCHER), sys.executable, str(stage.write(APP + code))]
     with subprocess.Popen(
         command, env=stage.variables(**OURS), cwd=stage.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from comparing import SCOPE
 from openai_shapes import completion
+from ports import reserved_port
 from provider_server import Reply
 from pydantic import BaseModel
 
@@ -114,18 +115,14 @@ def test_error_body_of_any_kind_is_kept(instrument: Any, client: Any, provider: 
     assert packet["body"].get("provider_response_json", "") == (body.decode("utf-8", "replace") if isinstance(body, bytes) else body)
 
 
-def free_port() -> int:
-    """A port nobody listens at."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def test_refused_connection_is_a_failure_without_status(instrument: Any, packets: Any) -> None:
     """No HTTP answer came: 299, with the exception's type and text."""
     instrument()
-    client = openai.OpenAI(api_key="k", base_url=f"http://127.0.0.1:{free_port()}/v1", max_retries=0)
-    with client, pytest.raises(openai.APIConnectionError):
+    with (
+        reserved_port() as port,
+        openai.OpenAI(api_key="k", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0) as client,
+        pytest.raises(openai.APIConnectionError),
+    ):
         client.chat.completions.create(**REQUEST)
     (packet,) = packets()
     assert json.loads(packet["body"].pop("provider_request_json")) == REQUEST

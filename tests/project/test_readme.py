@@ -54,7 +54,7 @@ def test_commands_do_the_whole_job() -> None:
         assert command(name).startswith("python3 -m venv .venv && .venv/bin/pip install ")
         assert "\n" not in command(name)
     assert command("demo").endswith("payi-otel demo")
-    assert command("tests").endswith("pytest")
+    assert command("tests").endswith(".venv/bin/python -m pytest -n auto --dist worksteal")
 
 
 def test_ci_runs_the_readme_command() -> None:

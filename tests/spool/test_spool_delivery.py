@@ -273,7 +273,7 @@ def test_several_processes_share_a_directory(server: IngestServer, tmp_path: Pat
     assert [child.returncode for child in children] == [0, -signal.SIGKILL, 0, -signal.SIGKILL]
     server.decide(None)
     with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as queue:
-        assert queue.replay(20)
+        assert queue.replay(60)
     assert ids(server) == numbers(range(400))
     assert list(tmp_path.iterdir()) == []
 
@@ -297,7 +297,7 @@ os.waitpid(child, 0)
     assert done.returncode == 0, done.stderr
     outage()
     with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as queue:
-        assert queue.replay(20)
+        assert queue.replay(60)
         assert queue.stats().adopted == 20
     assert ids(server) == numbers(range(15), range(100, 105))
     assert server.duplicates == []
@@ -384,7 +384,7 @@ def test_a_very_large_packet_keeps_its_units(server: IngestServer, outage: Calla
         wait_for(lambda: queue.stats().queued == 2 and not queue._backlog.list_unwritten())
     outage()
     with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as queue:
-        assert queue.replay(20)
+        assert queue.replay(60)
         assert (queue.stats().adopted, queue.stats().corrupt_records) == (2, 0)
     big = {packet["body"]["provider_response_id"]: packet["body"] for packet in server.packets}["chatcmpl-big"]
     assert big == {**make_packet("big").body, "properties": {"payi_otel.bodies_dropped": "spool"}}
@@ -430,7 +430,7 @@ def test_a_spool_that_is_removed_under_us_is_written_anew(server: IngestServer, 
     assert (account.created, account.spooled, account.dropped, account.is_conserved) == (20, 20, {}, True)
     outage()
     with running(HttpSink(Target(server.url)), spool=Spool(str(directory))) as queue:
-        assert queue.replay(20)
+        assert queue.replay(60)
     assert ids(server) == numbers(range(20))
 
 
@@ -511,7 +511,7 @@ def test_adopted_packets_do_not_all_come_at_once(server: IngestServer, outage: C
         account = queue.stats()
         assert (account.adopted, account.is_conserved) == (1200, True)
         outage()
-        assert queue.replay(20)
+        assert queue.replay(60)
         assert queue.stats().delivered == 1600
     assert len(server.packets) == 1600
     assert json.loads(json.dumps(server.duplicates)) == []
