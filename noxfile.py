@@ -32,6 +32,8 @@ OWN_TESTS = {
 }
 """By provider, what is tested of it beside what holds for all."""
 FOREIGN = nox.project.dependency_groups(PYPROJECT, "foreign")
+SPREAD = ("-n", "auto", "--dist", "worksteal")
+"""A whole suite goes over every core."""
 BARE = ("pytest", "pytest-asyncio", "pytest-socket", "hypothesis")
 
 
@@ -39,14 +41,14 @@ BARE = ("pytest", "pytest-asyncio", "pytest-socket", "hypothesis")
 def tests(session):
     """The whole suite against the built wheel, with the newest dependencies."""
     session.install(".[openai]", *TEST)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *SPREAD, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def tests_oldest(session):
     """The suite on the oldest Python with the oldest supported version of every dependency that can stand beside the others."""
     session.install(".[openai]", *OLDEST, "-c", "tests/constraints-oldest.txt")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *SPREAD, *session.posargs)
 
 
 @nox.session
