@@ -16,7 +16,7 @@ NAME: Final = "xproxy_result"
 _NOT_THEIRS: Final = frozenset({"pydantic", "builtins", "typing", "typing_extensions", "abc", "collections", "enum"})
 _PARTS: Final = ("Chunk", "Event")
 """How classes of what a stream is made of are named: the last one of a stream has its result, the others have none."""
-_MAX_REMEMBERED: Final = 10_000
+_MAX_REMEMBERED: Final = 1000
 
 _by_object: dict[int, tuple[weakref.ref[Any], Ticket]] = {}
 _by_id: dict[str, Ticket | None] = {}
@@ -48,7 +48,7 @@ def attach(thing: Any, ticket: Ticket | None) -> None:
 
 
 def remember(response_id: str | None, ticket: Ticket | None) -> None:
-    """Has a call found by the id of its answer, for as long as it is among the last ten thousand."""
+    """Has a call found by the id of its answer, for as long as it is among the last thousand."""
     if response_id is None or ticket is None:
         return
     is_new = _by_id.get(response_id, ticket) is ticket
