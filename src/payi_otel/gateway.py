@@ -47,20 +47,29 @@ class Gateway:
     """The process's way to the proxy; closed until a client of Pay-i's is there."""
 
     def __init__(self) -> None:
-        self.close()
-
-    def open(self, side: PayiSide, prices: Prices) -> None:
-        """From here on calls may be sent through it; the last one that was opened counts."""
-        self._side: weakref.ref[Any] | None = weakref.ref(side)
-        self.prices = prices
+        self._side: weakref.ref[Any] | None = None
+        self._is_taken = False
+        """The application itself has opened it."""
+        self.prices = Prices({}, {})
         self.said: set[str] = set()
         """What has been said of calls that cannot go this way."""
 
+    def open(self, side: PayiSide, prices: Prices, *, yields: bool = False) -> None:
+        """From here on calls may be sent through it; the last one that was opened counts.
+
+        Args:
+            side: What knows Pay-i. It is not kept alive for this.
+            prices: How calls are priced.
+            yields: Does nothing where somebody has opened it who does not yield.
+        """
+        if yields and self._is_taken and self.side is not None:
+            return
+        self._is_taken = not yields
+        self._side, self.prices, self.said = weakref.ref(side), prices, set()
+
     def close(self) -> None:
         """There is none."""
-        self._side = None
-        self.prices = Prices({}, {})
-        self.said = set()
+        self._side, self._is_taken, self.prices, self.said = None, False, Prices({}, {}), set()
 
     @property
     def side(self) -> PayiSide | None:

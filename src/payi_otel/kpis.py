@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import threading
 import time
 import weakref
@@ -44,6 +45,17 @@ class _Turn:
 
 _turns: weakref.WeakValueDictionary[tuple[str, ...], _Turn] = weakref.WeakValueDictionary()
 _turns_lock = threading.Lock()
+
+
+def _forget_turns() -> None:
+    """In a forked child: whose turn it is in the parent is the parent's affair."""
+    global _turns_lock  # noqa: PLW0603 - another thread may have held it
+    _turns_lock = threading.Lock()
+    _turns.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_turns)
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module

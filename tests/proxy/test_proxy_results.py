@@ -13,6 +13,7 @@ from proxied_calls import CALLS, CHAT, COMPLETION, PLAIN, CallCase, new_client
 import openai
 import payi_otel
 from payi_otel import LimitExceeded, XproxyResult, cost_of, get_context, track_context
+from payi_otel.instrumentors._proxy import Route
 from payi_otel.testing import Answer
 
 Instrument = Callable[..., None]
@@ -117,6 +118,21 @@ def test_a_stream_that_was_left_is_asked_for_when_it_is_read(instrument: Instrum
     path = "/api/v1/requests/provider/system.openai/c-left/result"
     proxy.decide(lambda request: Answer(200, {"xproxy_result": {"request_id": "r"}}) if request["path"] == path else Answer(404))
     assert stream.xproxy_result.request_id == "r"
+
+
+def test_the_applications_pay_i_counts_more_than_an_exporters(instrument: Instrument, provider: Any, proxy: Any, client: Any) -> None:
+    """Whichever is made last."""
+    instrument({"proxy": True})
+    exporter = payi_otel.PayiSpanExporter(api_key="another", base_url="http://127.0.0.1:9")
+    provider.script(Reply(COMPLETION))
+    client.chat.completions.create(**CHAT)
+    assert proxy.calls[0].header("xproxy-api-key") == proxy.api_key
+    exporter.shutdown()
+
+
+def test_no_key_is_shown() -> None:
+    """Where a call's way is shown, its key is not."""
+    assert "secret" not in repr(Route("url", None, "secret", {"xProxy-User-ID": "secret"}, None))
 
 
 def test_warnings_are_said_once(instrument: Instrument, provider: Any, proxy: Any, client: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from payi_otel.delivery.outcome import Fate, Outcome
@@ -17,14 +16,11 @@ if TYPE_CHECKING:
 
 NOT_CONFIGURED: Final = "configuration_error"
 
-_lock = Lock()
-"""Held for a moment by who begins to wait."""
-
 
 class Ticket:
     """One call's packet from the call's start on. Settled first after its inline attempts, and again when it has another fate later."""
 
-    __slots__ = ("_future", "_result", "end", "find", "is_final", "is_open", "is_settled", "outcome")
+    __slots__ = ("_result", "_waiters", "end", "find", "is_final", "is_open", "is_settled", "outcome")
 
     def __init__(self, *, is_open: bool = False) -> None:
         """Waits for nothing yet.
@@ -41,7 +37,8 @@ class Ticket:
         """Called when somebody waits for a call that has not ended: a stream may have all that matters, and one step to go."""
         self.find: Callable[[float], Outcome] | None = None
         """Asked, with the seconds it may take, for the result of a packet that was delivered without one."""
-        self._future: Future[None] | None = None
+        self._waiters: list[Future[None]] = []
+        """One each, so that no lock is needed: a fork could leave it locked."""
         self._result: XproxyResult | None = None
 
     @property
@@ -59,7 +56,7 @@ class Ticket:
         if self.is_settled:
             return True
         try:
-            self._waiting().result(timeout_s)
+            self._new_waiter().result(timeout_s)
         except FutureTimeoutError:
             return False
         return True
@@ -72,7 +69,7 @@ class Ticket:
             asyncio.get_running_loop()
         except RuntimeError:  # another event loop than asyncio's
             return bool(await in_thread(functools.partial(self.wait, timeout_s)))
-        done, _ = await asyncio.wait({asyncio.wrap_future(self._waiting())}, timeout=timeout_s)
+        done, _ = await asyncio.wait({asyncio.wrap_future(self._new_waiter())}, timeout=timeout_s)
         return bool(done)
 
     def settle(self, outcome: Outcome | None, *, is_final: bool = True) -> None:
@@ -86,25 +83,19 @@ class Ticket:
             return
         self.outcome, self.is_final = outcome, is_final
         self.is_settled, self.is_open = True, False
-        future = self._future
-        if future is not None:
-            _resolve(future)
+        for waiter in self._waiters:
+            _resolve(waiter)
 
     def give_up(self) -> None:
         """Nobody takes packets: no exporter, no `payi_instrument()`."""
         self.settle(Outcome(Fate.DEAD, NOT_CONFIGURED, "no pipeline to Pay-i is set up"))
 
-    def _waiting(self) -> Future[None]:
-        future = self._future
-        if future is None:
-            with _lock:
-                future = self._future
-                if future is None:
-                    future = Future()
-                    # A running future cannot be cancelled: a cancelled caller must not take the packet's fate with it.
-                    future.set_running_or_notify_cancel()
-                    self._future = future
-        if self.is_settled:
+    def _new_waiter(self) -> Future[None]:
+        future: Future[None] = Future()
+        # A running future cannot be cancelled: a cancelled caller must not take the packet's fate with it.
+        future.set_running_or_notify_cancel()
+        self._waiters.append(future)
+        if self.is_settled:  # since the caller looked
             _resolve(future)
         return future
 

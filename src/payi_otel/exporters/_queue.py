@@ -33,12 +33,13 @@ def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool, h
     )
 
 
-def to_http_sink(payi: Any, settings: Settings) -> Sink:
-    """Where packets go that are sent.
+def to_http_sink(payi: Any, settings: Settings, *, yields: bool = False) -> Sink:
+    """Where packets go that are sent, and calls in proxy mode.
 
     Args:
         payi: A client, ours or the published SDK's; None for what the environment says.
         settings: The settings.
+        yields: Calls in proxy mode go where the application itself says, if it does.
 
     Raises:
         ConfigurationError: There is no key, or the client is none.
@@ -55,7 +56,7 @@ def to_http_sink(payi: Any, settings: Settings) -> Sink:
     # Images that are wanted are not cut.
     sink = HttpSink(to_target(payi), bulk=bulk, is_limited=not settings.instrument_inline_data)
     rules = PacketRules.from_settings(settings)
-    gateway.open(sink, Prices(rules.model_mappings, rules.host_mappings))
+    gateway.open(sink, Prices(rules.model_mappings, rules.host_mappings), yields=yields)
     return sink
 
 

@@ -136,7 +136,7 @@ def _read(config: Config, settings: Mapping[str, Any]) -> Settings:
 def _to_http_queue(api_key: str | None, base_url: str | None, settings: Settings) -> DeliveryQueue:
     from payi_otel.clients import Payi
 
-    sink = to_http_sink(Payi(api_key=api_key, base_url=base_url), settings)
+    sink = to_http_sink(Payi(api_key=api_key, base_url=base_url), settings, yields=True)
     return to_queue(sink, settings, log_prompt_and_response=settings.log_prompt_and_response, has_owner=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -60,8 +60,8 @@ class Route:
     """The proxy's address for the client's service; "" for a client that points there itself, whose address and key stay its own."""
     base_path: str | None
     """The part of the provider's paths that belongs to its address; None: none of it."""
-    key: str
-    headers: Mapping[str, str]
+    key: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     host: str | None
     """The provider's host, with its port; None: whichever is asked with that path."""
     is_taken: bool = False
