@@ -120,6 +120,19 @@ def test_a_stream_that_was_left_is_asked_for_when_it_is_read(instrument: Instrum
     assert stream.xproxy_result.request_id == "r"
 
 
+def test_a_proxy_that_cannot_be_reached(provider: Any, client: Any) -> None:
+    """The error is the SDK's; the result says in a code of the reference that nobody answered."""
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key="k", base_url="http://127.0.0.1:9"), config={"proxy": True})
+    try:
+        with track_context(), pytest.raises(openai.APIConnectionError):
+            client.chat.completions.create(**CHAT)
+        result = get_context()["last_result"]
+        assert (result.code, result.message, provider.requests) == ("api_connection_error", "Pay-i's proxy gave no answer", [])
+        assert payi_otel.stats().created == 0
+    finally:
+        payi_otel.shutdown(5)
+
+
 def test_the_applications_pay_i_counts_more_than_an_exporters(instrument: Instrument, provider: Any, proxy: Any, client: Any) -> None:
     """Whichever is made last."""
     instrument({"proxy": True})

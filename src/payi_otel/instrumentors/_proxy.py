@@ -19,6 +19,7 @@ from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES
 from payi_otel.context.headers import proxy_headers
 from payi_otel.delivery.outcome import Fate, Outcome
+from payi_otel.delivery.result import NOT_CONNECTED, UNKNOWN
 from payi_otel.gateway import gateway
 from payi_otel.instrumentors._capture import HttpExchange, current_exchange
 from payi_otel.instrumentors._endpoint import read_endpoint
@@ -203,8 +204,12 @@ def settle(payload: Payload, exchange: HttpExchange) -> None:
             side.note_result(result)
             if result.get("code") == _KEY_REFUSED:
                 side.renew_key(exchange.route.key)
+    elif payload.failure is not None and payload.http_status is None:
+        result = {"code": NOT_CONNECTED, "message": "Pay-i's proxy gave no answer"}
     elif side is not None and payload.response_id:
         ticket.find = partial(side.find_result, payload.category, payload.response_id)
+    else:
+        result = {"code": UNKNOWN, "message": "Pay-i's proxy said nothing of the call"}
     ticket.settle(Outcome(Fate.DELIVERED, result=result))
 
 
