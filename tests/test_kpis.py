@@ -213,6 +213,8 @@ class TestFailures:
             (("solved", None, None), "a KPI has a name, and belongs to a use case's name and id"),
             (("", *PLACE), "a KPI has a name, and belongs to a use case's name and id"),
             (("solved", "support", object()), "TypeError"),
+            (("solved", "..", "id-1"), "a name or id is a dot or two"),
+            (("..", *PLACE), "a name or id is a dot or two"),
         ],
     )
     async def test_it_is_said(self, arguments: Any, why: str, server: KpiServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,6 +226,22 @@ class TestFailures:
             f"the KPI {arguments[0]} of the use case {arguments[1]} was not incremented: {why}"
         ] * 2
         assert KEY not in caplog.text
+
+    @pytest.mark.parametrize("increment", [float("nan"), float("inf"), -float("inf")])
+    def test_a_sum_that_is_no_number_is_not_written(self, increment: float, server: KpiServer) -> None:
+        """The score there is stays."""
+        server.scores[PLACE]["solved"] = 7
+        assert increment_kpi_score(Payi(api_key=KEY, base_url=server.url), "solved", *PLACE, increment) is False
+        assert server.scores[PLACE]["solved"] == 7
+
+    async def test_no_thread_can_be_had(self, server: KpiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is raised by that either."""
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert await increment_kpi_score_async(Payi(api_key=KEY, base_url=server.url), "solved", *PLACE) is False
 
     def test_whatever_is_given_for_a_client(self, server: KpiServer, caplog: pytest.LogCaptureFixture) -> None:
         """No key, a wrong one, a server that is gone, a stranger."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -98,8 +99,20 @@ async def increment_kpi_score_async(
     # A thread of its own: increments that wait for one another would fill the application's pool.
     future: Future[bool] = Future()
     future.set_running_or_notify_cancel()
-    threading.Thread(target=lambda: future.set_result(work()), name="payi-kpi", daemon=True).start()
+    try:
+        threading.Thread(target=_settle, args=(future, work), name="payi-kpi", daemon=True).start()
+    except RuntimeError as fault:  # no thread can be had
+        logger.warning("the KPI %s of the use case %s was not incremented: %s", kpi_name, use_case_name, type(fault).__name__)
+        return False
     return await asyncio.wrap_future(future)
+
+
+def _settle(future: Future[bool], work: Callable[[], bool]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as fault:
+        future.set_exception(fault)
+        raise
 
 
 def _instance(name: str | None, instance_id: str | None) -> tuple[str | None, str | None]:
@@ -117,6 +130,8 @@ def _increment(payi: Any, kpi_name: str, use_case_name: str | None, use_case_id:
         path = f"/api/v1/use_cases/instances/{_part(use_case_name)}/{_part(use_case_id)}/kpis"
         with quiet(), _sink(payi) as sink, _turn(sink.base_url, path, kpi_name):
             score = _read_score(sink, path, kpi_name) + increment
+            if not math.isfinite(score):  # as JSON it would be null, and the score there is be gone
+                raise _Refused("the sum is no number")
             _ask(sink, Request(f"{path}/{_part(kpi_name)}", {}, orjson.dumps({"score": float(score)}), method="PUT"))
     except Exception as fault:  # the promise is a bool, whatever the service or what was given for it is like
         why = str(fault) if isinstance(fault, _Refused) else type(fault).__name__
@@ -181,4 +196,6 @@ def _ask(sink: HttpSink, request: Request) -> bytes:
 
 
 def _part(text: str) -> str:
+    if text in (".", ".."):  # a URL's own words: they would lead elsewhere
+        raise _Refused("a name or id is a dot or two")
     return quote(text, safe="")
