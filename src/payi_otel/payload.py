@@ -137,7 +137,8 @@ class Payload:
     usage: Usage | None = None
     """None where the provider reported none."""
     request_headers: Sequence[tuple[str, str]] = ()
-    response_headers: Sequence[tuple[str, str]] = ()
+    response_headers: Any = ()
+    """As the HTTP library has them, or pairs; what of them may be recorded is chosen by the worker."""
     stack: Sequence[tuple[CodeType, int]] = ()
     """(code, line) of the frames that led to the call, outermost first."""
     properties: dict[str, str] = field(default_factory=dict)

@@ -20,11 +20,12 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from payi_otel import semconv
 from payi_otel._guard import guard
+from payi_otel._secrets import without_secrets
 from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.context.last_result import note_last_result
 from payi_otel.context.scope import Scope
 from payi_otel.delivery import _ticket
-from payi_otel.instrumentors._capture import HttpExchange, without_secrets
+from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
@@ -261,7 +262,8 @@ class Invocation:
         payload.request_headers = without_secrets(self.request.headers)
         headers = self.exchange.headers
         if headers is not None:
-            payload.response_headers = without_secrets(headers)
+            # An HTTP library's own object is read by the worker; a dict may be the caller's by then.
+            payload.response_headers = headers if hasattr(headers, "raw") else tuple(headers.items())
 
     def _fill_answer(self, answer: Answer, error: BaseException | None, status: int | None) -> None:
         payload = self.payload

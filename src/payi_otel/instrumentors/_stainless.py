@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import orjson
 
-from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
 from payi_otel.instrumentors._results import describe
@@ -17,6 +18,31 @@ from payi_otel.payload import ContentReader, Ticket
 
 RAW_HEADER = "X-Stainless-Raw-Response"
 """Set by `with_raw_response` ("true", "raw") and `with_streaming_response` ("stream") before they call the wrapped method."""
+
+
+_readied: set[type] = set()
+
+
+class ClientBook:
+    """What clients are and where their calls go: read once a client, and again when its base URL is another one."""
+
+    def __init__(self, read: Callable[[Any, Any], ClientFacts]) -> None:
+        self._read = read
+        self._known: WeakKeyDictionary[Any, tuple[Any, ClientFacts]] = WeakKeyDictionary()
+
+    def __call__(self, resource: Any) -> ClientFacts:
+        """Of the client behind a resource object (`client.chat.completions`, `client.messages`, ...)."""
+        client = getattr(resource, "_client", None)
+        url = getattr(client, "base_url", None)
+        try:
+            known = self._known.get(client)
+            if known is not None and known[0] is url:
+                return known[1]
+            facts = self._read(client, url)
+            self._known[client] = (url, facts)
+            return facts
+        except TypeError:  # a client of somebody's own that cannot be remembered
+            return self._read(client, url)
 
 
 class StainlessOperation(Operation):
@@ -32,10 +58,12 @@ class StainlessOperation(Operation):
 
     def attach(self, result: Any, ticket: Ticket | None) -> None:
         """Also readies the SDK's models: a raw response is parsed into one later, and a stream's helper makes one of its chunks."""
-        sdk = sys.modules.get(type(result).__module__.partition(".")[0])
-        model = getattr(sdk, "BaseModel", None)
-        if isinstance(model, type):
-            describe(model)
+        kind = type(result)
+        if kind not in _readied:
+            _readied.add(kind)
+            model = getattr(sys.modules.get(kind.__module__.partition(".")[0]), "BaseModel", None)
+            if isinstance(model, type):
+                describe(model)
         super().attach(result, ticket)
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:

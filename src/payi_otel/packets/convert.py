@@ -14,6 +14,7 @@ import orjson
 
 from payi_otel import semconv
 from payi_otel._json import to_json
+from payi_otel._secrets import without_secrets
 from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
@@ -117,12 +118,13 @@ def _is_estimated(payload: Payload) -> bool:
 
 def _body(payload: Payload, price: PriceAs, content: Content | None, rules: PacketRules, *, logs: bool) -> dict[str, Any]:
     units, properties = _units(payload, content, rules)
+    received = without_secrets(payload.response_headers)
     optional = {
         "time_to_first_token_ms": _bounded_or_none(payload.first_token_ms),
         "time_to_first_completion_token_ms": _bounded_or_none(payload.first_completion_token_ms),
         "provider_uri": payload.provider_uri,
         "provider_request_headers": _headers(payload.request_headers) if logs else None,
-        "provider_response_headers": _headers(payload.response_headers if logs else _safe(payload.response_headers)),
+        "provider_response_headers": _headers(received if logs else _safe(received)),
         **_said(payload, content, logs=logs),
         "properties": {
             **(payload.scope.request_properties or {}),

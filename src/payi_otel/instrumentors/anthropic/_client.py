@@ -7,6 +7,7 @@ from typing import Any
 from payi_otel._hosts import AZURE_HOST_ENDS
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
+from payi_otel.instrumentors._stainless import ClientBook
 from payi_otel.semconv import PROXY_PATH, PayiCategories
 
 _FIRST_PARTY = ("anthropic", PayiCategories.anthropic, "")
@@ -25,10 +26,8 @@ _BY_CLASS = {
 CATEGORIES = frozenset(service[1] for service in (_FIRST_PARTY, *_BY_CLASS.values()))
 
 
-def read_client(resource: Any) -> ClientFacts:
-    """What the client behind a resource object (`client.messages`, ...) is, and where its calls go."""
-    client = getattr(resource, "_client", None)
-    endpoint = read_endpoint(getattr(client, "base_url", None))
+def _read(client: Any, url: Any) -> ClientFacts:
+    endpoint = read_endpoint(url)
     provider, category, prefix = _service(client, endpoint.host)
     return ClientFacts(
         provider=provider,
@@ -40,6 +39,9 @@ def read_client(resource: Any) -> ClientFacts:
         is_proxied=PROXY_PATH in endpoint.path,
         base_path=endpoint.path.rstrip("/"),
     )
+
+
+read_client = ClientBook(_read)
 
 
 def _service(client: Any, host: str) -> tuple[str, str, str]:

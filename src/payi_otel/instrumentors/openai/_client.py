@@ -9,6 +9,7 @@ from typing import Any
 from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import ClientFacts
+from payi_otel.instrumentors._stainless import ClientBook
 from payi_otel.semconv import PROXY_PATH, PayiCategories
 
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
@@ -26,13 +27,9 @@ CATEGORIES = frozenset(
 """What `read_client` may say."""
 
 
-def read_client(resource: Any) -> ClientFacts:
-    """What the client behind a resource object (`client.chat.completions`, ...) is, and where its calls go.
-
-    Source: the client classes of `openai` 1.66 to 3.53, and the hosts the services document.
-    """
-    client = getattr(resource, "_client", None)
-    endpoint = read_endpoint(getattr(client, "base_url", None))
+def _read(client: Any, url: Any) -> ClientFacts:
+    """Source: the client classes of `openai` 1.66 to 3.53, and the hosts the services document."""
+    endpoint = read_endpoint(url)
     provider, category, prefix = _service(client, endpoint.host, endpoint.path)
     deployment = getattr(client, "_azure_deployment", None)
     return ClientFacts(
@@ -46,6 +43,9 @@ def read_client(resource: Any) -> ClientFacts:
         is_proxied=PROXY_PATH in endpoint.path,
         base_path=endpoint.path.rstrip("/"),
     )
+
+
+read_client = ClientBook(_read)
 
 
 def _deployment_in(path: str) -> str | None:
