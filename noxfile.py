@@ -124,3 +124,35 @@ def soak(session):
     """Delivery under random faults for ten minutes, its account looked at all the time: bench/README.md."""
     session.install(".")
     session.run("python", "bench/soak.py", *session.posargs)
+
+
+def _bench(session):
+    session.install(".[openai]", *nox.project.dependency_groups(PYPROJECT, "bench"))
+
+
+@nox.session
+def bench(session):
+    """What a call costs with this package, others and the floors, in turns; the figures of bench/results.json and docs/performance.md."""
+    _bench(session)
+    session.run("python", "bench/calls.py", *session.posargs)
+
+
+@nox.session
+def bench_growth(session):
+    """What a call costs as the work grows; draws docs/growth.svg."""
+    _bench(session)
+    session.run("python", "bench/growth.py", *session.posargs)
+
+
+@nox.session
+def bench_instructions(session):
+    """The same in instructions, which no other load moves."""
+    _bench(session)
+    session.run("python", "bench/instructions.py", *session.posargs)
+
+
+@nox.session
+def bench_short(session):
+    """Fails where a call has come to cost far more instructions than it did; nothing is counted where there is no valgrind."""
+    session.install(".[openai]", "httpx2", "openai>=3,<4")
+    session.run("python", "bench/instructions.py", "--check")

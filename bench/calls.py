@@ -1,0 +1,190 @@
+"""What instrumentation adds to a call: this package, two others and the floors, each in a process of its own, measured in turns.
+
+Every figure is the difference to the same call without instrumentation in the same round, and is given as a ratio to a floor: absolute
+times differ from machine to machine and from minute to minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from fault_server import HEALTHY, Fault, FaultServer
+from subject import CHUNKS, NAMES
+
+HERE = Path(__file__).parent
+OWN, PUBLISHED, BARE = "payi-otel", "payi", "bare"
+FLOOR = ("span", "encode")
+"""What a call cannot do without: its span, and its packet."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of call."""
+
+    name: str
+    call: str
+    times: int
+    per: int = 1
+    """Of what, in one call, the cost is told."""
+    field: str = "call_us"
+
+
+MEASURES = (
+    Measure("CPU in a plain call", "plain", 40),
+    Measure("CPU in all, plain call", "plain", 40, field="total_us"),
+    Measure("CPU per chunk of a stream", "stream", 3, CHUNKS),
+    Measure("CPU with a prompt of 200 KB", "large", 20),
+    Measure("CPU per call, 100 at once", "concurrent", 1, 100),
+)
+BACKENDS: dict[str, Fault] = {
+    "at once": HEALTHY,
+    "in 50 ms": Fault("slow", delay_s=0.05),
+    "in 200 ms": Fault("slow", delay_s=0.2),
+    "refused": Fault("refused"),
+    "never": Fault("hang"),
+}
+"""How Pay-i answers."""
+
+
+class Subject:
+    """A process of `subject.py`."""
+
+    def __init__(self, name: str, url: str | None = None) -> None:
+        command = [sys.executable, "-W", "ignore", str(HERE / "subject.py"), name, *([url] if url else [])]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.name, self.start = name, json.loads(self._output.readline())
+
+    @property
+    def _output(self) -> IO[str]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def make(self, call: str, times: int, *, flush: bool = True) -> dict[str, float]:
+        """Makes calls, and tells what one of them took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"call": call, "times": times, "flush": flush}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, float] = json.loads(self._output.readline())
+        return answer
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def subjects(names: Sequence[str], url: str | None = None) -> Iterator[list[Subject]]:
+    """Processes of these names, each warmed up."""
+    made = [Subject(name, url) for name in names]
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.close()
+
+
+def measure_cpu(names: Sequence[str], rounds: int) -> dict[str, dict[str, float]]:
+    """By measure and subject, the median of what it adds to a call, in µs; `bare` is the call itself."""
+    taken: dict[str, dict[str, list[float]]] = {measure.name: {name: [] for name in names} for measure in MEASURES}
+    with subjects(names) as made:
+        for one in made:
+            for call in ("plain", "stream", "large", "concurrent"):
+                one.make(call, 2)
+        for number in range(rounds):
+            turn = made[number % len(made) :] + made[: number % len(made)]
+            for measure in MEASURES:
+                took = {one.name: one.make(measure.call, measure.times)[measure.field] / measure.per for one in turn}
+                for name, us in took.items():
+                    taken[measure.name][name].append(us if name == BARE else us - took[BARE])
+    return {measure: {name: statistics.median(each) for name, each in by_name.items()} for measure, by_name in taken.items()}
+
+
+def measure_wall(rounds: int) -> dict[str, dict[str, float]]:
+    """By Pay-i's behaviour and subject, the median of the wall time that it adds to a plain call, in µs."""
+    found: dict[str, dict[str, float]] = {}
+    for behaviour, fault in BACKENDS.items():
+        with FaultServer() as server:
+            server.set_fault(fault)
+            names = (BARE, OWN, PUBLISHED) if behaviour != "never" else (BARE, OWN)
+            with subjects(names, server.url) as made:
+                took: dict[str, list[float]] = {one.name: [] for one in made}
+                for _ in range(rounds):
+                    for one in made:
+                        took[one.name].append(one.make("plain", 3 if one.name == PUBLISHED else 20, flush=False)["wall_us"])
+            median = {name: statistics.median(each) for name, each in took.items()}
+            found[behaviour] = {name: us - median[BARE] for name, us in median.items() if name != BARE}
+    return found
+
+
+def measure_start(rounds: int) -> dict[str, dict[str, float]]:
+    """By subject, the medians of its set-up: ms of wall time and MB."""
+    starts: dict[str, list[dict[str, float]]] = {OWN: [], "genai-openai": [], PUBLISHED: [], "wrapper": [], "span": []}
+    for _ in range(rounds):
+        for name, each in starts.items():
+            one = Subject(name)
+            each.append(one.start)
+            one.close()
+    return {
+        name: {field: statistics.median(start[field] for start in each) for field in ("setup_ms", "setup_mb")}
+        for name, each in starts.items()
+    }
+
+
+def measure_queue(count: int) -> dict[str, float]:
+    """The memory that packets take which wait for a Pay-i that is down."""
+    with FaultServer() as server:
+        server.set_fault(Fault("refused"))
+        with subjects((OWN,), server.url) as (one,):
+            before = one.make("plain", 200, flush=False)["rss_mb"]
+            after = one.make("plain", count, flush=False)["rss_mb"]
+    return {"packets": count, "mb": after - before}
+
+
+def rows(results: dict[str, Any]) -> Iterator[str]:
+    """The table."""
+    others = [name for name in ("genai-openai", PUBLISHED) if name in next(iter(results["cpu"].values()))]
+    yield "| added | floor, µs | payi-otel ÷ floor | " + " | ".join(f"{name} ÷ payi-otel" for name in others) + " |"
+    yield "|---" * (3 + len(others)) + "|"
+    for measure, added in results["cpu"].items():
+        floor = sum(max(added.get(name, 0.0), 0.0) for name in FLOOR)
+        own = added[OWN]
+        beside = " | ".join(f"{added[name] / own:.1f}" if own > 0 else "-" for name in others)
+        yield f"| {measure} | {floor:.1f} | {own / floor if floor > 0 else float('nan'):.2f} | {beside} |"
+    yield ""
+    yield "| wall time added to a call, Pay-i answers | payi-otel, ms | published SDK, ms |"
+    yield "|---|---|---|"
+    for behaviour, added in results.get("wall", {}).items():
+        other = f"{added[PUBLISHED] / 1000:.1f}" if PUBLISHED in added else "(not run: minutes a call)"
+        yield f"| {behaviour} | {added[OWN] / 1000:.2f} | {other} |"
+
+
+def main() -> int:
+    """Measures, prints the table and writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="how often each subject has its turn (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=HERE / "results.json", help="where the figures go (default: %(default)s)")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {"python": platform.python_version(), "rounds": arguments.rounds}
+    results["cpu"] = measure_cpu(NAMES, arguments.rounds)
+    results["wall"] = measure_wall(max(arguments.rounds // 3, 3))
+    results["start"] = measure_start(max(arguments.rounds // 3, 3))
+    results["queue"] = measure_queue(10_000)
+    print("\n".join(rows(results)))
+    print(json.dumps({"start": results["start"], "queue": results["queue"]}, indent=1))
+    arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Instructions that a call costs, counted by valgrind's cachegrind: the same on every run, whatever else the machine does.
+
+`--check` is what CI runs: it fails where a call costs far more than it is allowed, and says so and passes where there is no valgrind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+VALGRIND: Final = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+CALLS: Final = {"plain": (20, 120, 1), "stream": (2, 7, 200)}
+"""By kind of call: how many are made, how many more, and of how many things in one its cost is told."""
+WARM: Final = 2
+ALLOWED: Final = {"plain": 3_500_000, "stream": 400_000}
+"""More than twice what docs/performance.md says: a check is to find a call that walks the stack or copies its body, not a new Python."""
+
+
+def count(name: str) -> dict[str, float]:
+    """By kind of call, the instructions of one more of them, background work included."""
+    counts = [(call, times) for call, (few, many, _) in CALLS.items() for times in (few, many)]
+    asked = [{"call": call, "times": WARM} for call in CALLS] + [{"apart": counts}]
+    run = subprocess.run(
+        [*VALGRIND, sys.executable, "-W", "ignore", str(HERE / "subject.py"), name],
+        input="".join(json.dumps(one) + "\n" for one in asked),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    found = [int(number.replace(",", "")) for number in re.findall(r"I\s+refs:\s+([\d,]+)", run.stderr)]
+    if len(found) != len(counts) + 1:  # each child's, and their parent's
+        raise RuntimeError(run.stderr[-2000:])
+    of = dict(zip(counts, found, strict=False))
+    return {call: (of[call, many] - of[call, few]) / (many - few) for call, (few, many, _) in CALLS.items()}
+
+
+def main() -> int:
+    """Counts, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only this package, and fail where it costs far too much")
+    parser.add_argument(
+        "--subjects", nargs="*", default=["payi-otel", "span", "wrapper", "genai-openai", "payi"], help="default: %(default)s"
+    )
+    arguments = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        print("no valgrind here: instructions are not counted")
+        return 0
+    names = ["bare", *(["payi-otel"] if arguments.check else arguments.subjects)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        counted = dict(zip(names, pool.map(count, names), strict=True))
+    bare, is_right = counted.pop("bare"), True
+    print("| added to a bare | " + " | ".join(f"{'call' if call == 'plain' else 'chunk'}, instructions" for call in CALLS) + " |")
+    print("|---|---|---|")
+    for name, counts in counted.items():
+        added = {call: (counts[call] - bare[call]) / per for call, (_, _, per) in CALLS.items()}
+        print(f"| {name} | " + " | ".join(f"{number:,.0f}" for number in added.values()) + " |", flush=True)
+        is_right = is_right and (name != "payi-otel" or all(added[call] <= ALLOWED[call] for call in CALLS))
+    return 0 if is_right or not arguments.check else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""One way to instrument the `openai` SDK, in a process of its own: makes the calls that `calls.py` asks for and says what they took.
+
+The provider is within the process, without a network; so is Pay-i, for what is not about it. Each line of the input is a JSON request, each
+line of the output its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+MODEL = "gpt-5"
+CHUNKS = 200
+LARGE = "q" * 200_000
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": MODEL,
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello! How can I help you today? " * 10}}
+    ],
+    "usage": USAGE,
+}
+ATTRIBUTES = {f"gen_ai.request.attribute_{number}": number for number in range(20)}
+NAMES = ("bare", "payi-otel", "genai-openai", "payi", "wrapper", "span", "encode")
+
+
+def chunk(number: int) -> dict[str, Any]:
+    """One event of a stream, the last of which has the usage."""
+    one: dict[str, Any] = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+    if number == CHUNKS:
+        return {**one, "choices": [], "usage": USAGE}
+    return {**one, "choices": [{"index": 0, "delta": {"content": f"word{number} "}, "finish_reason": None}]}
+
+
+PLAIN = json.dumps(ANSWER).encode()
+STREAM = b"".join(b"data: " + json.dumps(chunk(number)).encode() + b"\n\n" for number in range(CHUNKS + 1)) + b"data: [DONE]\n\n"
+
+
+class Calls:
+    """The calls, through the SDK's own clients."""
+
+    def __init__(self) -> None:
+        import httpx2
+
+        import openai
+
+        def answer(request: Any) -> Any:
+            is_stream = b'"stream":true' in request.content[-60:] or b'"stream":true' in request.content[:200]
+            kind, content = ("text/event-stream", STREAM) if is_stream else ("application/json", PLAIN)
+            return httpx2.Response(200, headers={"content-type": kind}, content=content)
+
+        transport = httpx2.MockTransport(answer)
+        arguments: dict[str, Any] = {"api_key": "k", "base_url": "http://provider.test/v1", "max_retries": 0}
+        self.client = openai.OpenAI(**arguments, http_client=httpx2.Client(transport=transport))
+        self._asynchronous = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=transport))
+        self._messages = [{"role": "user", "content": "Hello."}]
+        self._large = [{"role": "user", "content": LARGE}]
+
+    def plain(self) -> None:
+        """A chat completion."""
+        self.client.chat.completions.create(model=MODEL, messages=self._messages)  # type: ignore[call-overload]
+
+    def large(self) -> None:
+        """The same with a prompt of 200 KB."""
+        self.client.chat.completions.create(model=MODEL, messages=self._large)  # type: ignore[call-overload]
+
+    def stream(self) -> None:
+        """A stream of `CHUNKS`, read to its end; its usage is asked for, so that every subject does the same."""
+        options = {"include_usage": True}
+        for _ in self.client.chat.completions.create(model=MODEL, messages=self._messages, stream=True, stream_options=options):  # type: ignore[call-overload]
+            pass
+
+    def concurrent(self) -> None:
+        """A hundred at once in one event loop."""
+
+        async def ask() -> None:
+            async with self._asynchronous() as client:
+                await asyncio.gather(*(client.chat.completions.create(model=MODEL, messages=self._messages) for _ in range(100)))
+
+        asyncio.run(ask())
+
+
+def instrument(name: str, url: str | None) -> Callable[[], None]:
+    """Sets a subject up; gives what waits for its background work.
+
+    Args:
+        name: The subject.
+        url: Pay-i, or a stand-in for it; None: packets and spans are made and go nowhere.
+    """
+    made: Callable[[], None] = {
+        "bare": lambda: None,
+        "payi-otel": lambda: _payi_otel(url),
+        "genai-openai": _genai_openai,
+        "payi": lambda: _published(url),
+        "wrapper": lambda: _floor(_only),
+        "span": lambda: _floor(_with_span()),
+        "encode": lambda: _floor(_encoding),
+    }[name]() or (lambda: None)
+    return made
+
+
+def _payi_otel(url: str | None) -> Callable[[], None]:
+    import payi_otel
+
+    if url is None:
+        file = os.path.join(
+            tempfile.mkdtemp(prefix="payi-otel-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None), "packets.json"
+        )
+        payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": file}, "use_case_name": "bench"})
+    else:
+        payi = payi_otel.Payi(api_key="test-key", base_url=url)
+        payi_otel.payi_instrument(payi=payi, config={"use_case_name": "bench", "exit_timeout_s": 0.0})
+    return lambda: payi_otel.flush(60) and None
+
+
+def _genai_openai() -> Callable[[], None]:
+    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    return lambda: provider.force_flush() and None
+
+
+def _published(url: str | None) -> None:
+    """With a tokenizer that is there and costs nothing: without a network it would be looked for in every call."""
+    import httpx
+
+    nothing = types.SimpleNamespace(encode=lambda text, **kwargs: [])
+    sys.modules["tiktoken"] = types.SimpleNamespace(  # type: ignore[assignment]
+        get_encoding=lambda name: nothing, encoding_for_model=lambda name: nothing, Encoding=object
+    )
+    from payi._client import Payi
+    from payi.lib.instrument import payi_instrument
+
+    answer = {
+        "request_id": "r",
+        "ingest_timestamp": "2026-01-01T00:00:00Z",
+        "event_timestamp": "2026-01-01T00:00:00Z",
+        "xproxy_result": {"request_id": "r"},
+    }
+    at_once = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, json=answer)))
+    payi = Payi(api_key="test-key", base_url=url or "http://pay-i.test", http_client=at_once if url is None else None, max_retries=0)
+    payi_instrument(payi=payi, config={"use_case_name": "bench"})
+
+
+def _floor(around: Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """A bare wrapper around the method, and what a floor does in it."""
+    import wrapt
+
+    import openai
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return around(wrapped, args, kwargs)
+
+    for owner in (openai.resources.chat.completions.Completions, openai.resources.chat.completions.AsyncCompletions):
+        owner.create = wrapt.FunctionWrapper(owner.create, call)  # type: ignore[method-assign, assignment]
+
+
+def _only(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return wrapped(*args, **kwargs)
+
+
+def _with_span() -> Callable[..., Any]:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider().get_tracer("bench")
+
+    def around(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span = tracer.start_span("chat", attributes=ATTRIBUTES)
+        result = wrapped(*args, **kwargs)
+        span.end()
+        return result
+
+    return around
+
+
+def _encoding(wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    import orjson
+
+    result = wrapped(*args, **kwargs)
+    orjson.dumps({"category": "system.openai", "resource": MODEL, "request": kwargs["messages"], "units": USAGE})
+    return result
+
+
+def main() -> int:
+    """Serves `calls.py`: `subject.py NAME [URL]`."""
+    logging.disable(logging.CRITICAL)
+    began, before = time.perf_counter(), _rss_mb()
+    calls = Calls()
+    imported_ms = (time.perf_counter() - began) * 1000
+    bare_mb, began = _rss_mb(), time.perf_counter()
+    flush = instrument(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    setup_ms = (time.perf_counter() - began) * 1000
+    start = {"import_ms": imported_ms, "setup_ms": setup_ms, "setup_mb": _rss_mb() - bare_mb, "sdk_mb": bare_mb - before}
+    print(json.dumps(start), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "apart" in asked:
+            for call, times in asked["apart"]:
+                _make_apart(getattr(calls, call), times, flush)
+            print("{}", flush=True)
+            continue
+        call, times = getattr(calls, asked["call"]), asked["times"]
+        wall, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+        for _ in range(times):
+            call()
+        wall, thread = time.perf_counter() - wall, time.thread_time() - thread
+        if asked.get("flush", True):
+            flush()
+        total = time.process_time() - process
+        took = {"wall_us": wall, "call_us": thread, "total_us": total}
+        print(json.dumps({name: seconds / times * 1e6 for name, seconds in took.items()} | {"rss_mb": _rss_mb()}), flush=True)
+    os._exit(0)  # what is still queued is not part of it
+
+
+def _make_apart(call: Callable[[], None], times: int, flush: Callable[[], None]) -> None:
+    """In a child of its own: what it has counted when it ends is what the parent had, and these calls."""
+    child = os.fork()
+    if not child:
+        for _ in range(times):
+            call()
+        flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _rss_mb() -> float:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
