@@ -138,8 +138,8 @@ def draw(found: dict[str, list[tuple[int, float]]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3), layout="constrained")
     for axis, (title, points) in zip(axes, found.items(), strict=True):
         first = points[0][1]
-        axis.plot([max(size, 1) for size, _ in points], [us / first for _, us in points], marker="o")
-        axis.set_xscale("log")
+        axis.plot([size for size, _ in points], [us / first for _, us in points], marker="o")
+        axis.set_xscale("symlog" if points[0][0] == 0 else "log")
         if title == "chunks of a stream":
             axis.set_yscale("log")
         else:
