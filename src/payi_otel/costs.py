@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from payi_otel import _bootstrap
-from payi_otel.delivery._ticket import NOT_CONFIGURED, Ticket, in_thread
+from payi_otel.delivery._ticket import NOT_CONFIGURED, Ticket
 from payi_otel.delivery.outcome import Fate, FindingSink, Outcome
 from payi_otel.delivery.result import UNKNOWN, XproxyResult, plain
 from payi_otel.instrumentors._results import NAME
@@ -77,8 +77,11 @@ def cost_of(response: Any, *, category: str | None = None, timeout_s: float | No
 
 async def cost_of_async(response: Any, *, category: str | None = None, timeout_s: float | None = None) -> Cost:
     """The same without blocking the event loop."""
-    cost: Cost = await in_thread(partial(cost_of, response, category=category, timeout_s=timeout_s))
-    return cost
+    result = _result_of(response, category)
+    if isinstance(result, Cost):
+        return result
+    await result._wait_async(timeout_s)
+    return _to_cost(plain(result))
 
 
 def _result_of(response: Any, category: str | None) -> XproxyResult | Cost:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Any, Final
 
 from payi_otel._guard import guard
@@ -26,7 +27,7 @@ class LimitBook:
     """The states of limits, as the answers to single ingests tell them. Source: Pay-i ingest API, `xproxy_result.limits`."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self.after_fork()
         self._on_limit: Callable[[str, str], object] | None = None
         self._is_taken = False
         """The application itself has begun."""
@@ -34,6 +35,10 @@ class LimitBook:
         """Calls that a blocked limit holds for are refused."""
         self._states: dict[str, tuple[str, float]] = {}
         """By limit, its state and when it may be asked again."""
+
+    def after_fork(self) -> None:
+        """In a forked child another thread may have held the lock."""
+        self._lock = RLock()  # a collector may end a proxied stream, and note its limits, in the middle of anything here
 
     def begin(self, on_limit: Callable[[str, str], object] | None, *, enforces: bool = False, yields: bool = False) -> None:
         """Forgets all, and tells of changes from now on.
@@ -76,7 +81,8 @@ class LimitBook:
         level = logging.INFO if state == OK else logging.WARNING
         logger.log(level, "the limit %s is %s now, it was %s", limit_id, state, before)
         if tell is not None and in_call:
-            Thread(target=_tell, args=(tell, limit_id, state), name="payi-limit", daemon=True).start()
+            with guard("telling of a limit"):
+                Thread(target=_tell, args=(tell, limit_id, state), name="payi-limit", daemon=True).start()
         elif tell is not None:
             _tell(tell, limit_id, state)
 
@@ -124,3 +130,6 @@ def _states_of(result: Mapping[str, Any]) -> dict[str, str]:
 
 limits = LimitBook()
 """The process's one book: a limit is the account's, whichever call met it."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=limits.after_fork)

@@ -14,6 +14,7 @@ import openai
 import payi_otel
 from payi_otel import LimitExceeded, XproxyResult, cost_of, get_context, track_context
 from payi_otel.instrumentors._proxy import Route
+from payi_otel.limits import limits
 from payi_otel.testing import Answer
 
 Instrument = Callable[..., None]
@@ -199,3 +200,44 @@ def test_the_proxy_and_a_file_are_not_both() -> None:
     """One error at start-up."""
     with pytest.raises(ValueError, match="proxy: True is not allowed with offline_instrumentation"):
         payi_otel.payi_instrument(config={"proxy": True, "offline_instrumentation": {}})
+
+
+@pytest.mark.parametrize("case", [case for case in PLAIN if not case.name.startswith(("async", "aio"))], ids=lambda case: case.name)
+def test_a_blocked_limit_is_learned_of_every_sdk(case: CallCase, instrument: Instrument, provider: Any, proxy: Any) -> None:
+    """The second call is refused here."""
+    proxy.block("limit-1")
+    instrument({"proxy": True, "enforce_limits": True})
+    with track_context(limit_ids=["limit-1"]):
+        with pytest.raises(Exception) as caught:
+            case.run(provider.url)
+        assert not isinstance(caught.value, LimitExceeded)
+        with pytest.raises(LimitExceeded):
+            case.run(provider.url)
+    assert len(proxy.calls) == 1
+
+
+def test_a_price_that_no_header_carries_is_escaped(instrument: Instrument, provider: Any, proxy: Any, client: Any) -> None:
+    """As every other value; the call is made."""
+    mapping = {"model": CHAT["model"], "price_as_resource": "modèle"}
+    instrument({"proxy": True, "openai_config": {"model_mappings": [mapping]}})
+    provider.script(Reply(COMPLETION))
+    client.chat.completions.create(**CHAT)
+    assert proxy.calls[0].header("xproxy-priceas-resource") == "mod%C3%A8le"
+
+
+def test_a_gateways_password_is_not_told(instrument: Instrument, provider: Any, proxy: Any) -> None:
+    """It is the provider's."""
+    instrument({"proxy": True})
+    provider.script(Reply(COMPLETION))
+    url = provider.url.replace("http://", "http://user:secret@")
+    with openai.OpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as gateway:
+        gateway.chat.completions.create(**CHAT)
+    assert proxy.calls[0].base_uri == provider.url + "/v1"
+
+
+def test_a_stream_that_is_collected_within_the_book_of_limits_ends(instrument: Instrument) -> None:
+    """The book is told of a proxied stream wherever a collector finds it."""
+    limits.begin(None, enforces=True)
+    with limits._lock:
+        limits.note({"limits": {"team": {"state": "ok"}}}, in_call=True)
+    limits.end()

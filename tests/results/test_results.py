@@ -10,6 +10,7 @@ import json
 import logging
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -521,3 +522,39 @@ def test_what_is_final_stays_so() -> None:
     ticket.settle(Outcome(Fate.RETRY, "shutdown"))
     ticket.settle(None)
     assert ticket.result.message == "shutdown: the packet is lost"
+
+
+def test_a_result_is_left_to_no_collector(instrument: Instrument, client: openai.OpenAI, provider: ProviderServer) -> None:
+    """It is gone with who reads it."""
+    instrument()
+    answer = ask(client, provider)
+    seen = weakref.ref(answer.xproxy_result)
+    gc.collect()
+    assert seen() is None
+    assert answer.xproxy_result.cost.total.base == COST
+
+
+def test_many_may_read_while_it_comes() -> None:
+    """Nothing is raised, whoever reads what at that moment."""
+    faults: list[BaseException] = []
+    for _ in range(200):
+        ticket = Ticket()
+        ticket.settle(Outcome(Fate.RETRY, "http_503"), is_final=False)
+        result = ticket.result
+
+        def read(result: XproxyResult = result) -> None:
+            try:
+                for _ in range(5):
+                    result.wait()
+                    result.to_dict()
+                    json.dumps(result)
+            except BaseException as fault:
+                faults.append(fault)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        ticket.settle(Outcome(Fate.DELIVERED, result={"request_id": "r", "cost": {"total": {"base": 1.0}}}))
+        for thread in threads:
+            thread.join(10)
+    assert faults == []

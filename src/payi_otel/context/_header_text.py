@@ -24,6 +24,12 @@ def to_escaped(value: str) -> str:
     return re.sub(r"%[0-9A-F]?\Z", "", escaped)
 
 
+def to_header(value: str) -> str:
+    """As it is, or escaped where a header would not carry that."""
+    return value if is_plain(value) else to_escaped(value)
+
+
 def escaped_ids(ids: Iterable[object]) -> str:
     """A list in one header, whatever is in its members."""
-    return ",".join(to_escaped(str(one)) for one in ids)[:MAX_VALUE_CHARS]
+    text = ",".join(to_escaped(str(one)) for one in ids)
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS + 1].rpartition(",")[0]  # half an id is another one

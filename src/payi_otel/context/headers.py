@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel.context import _notice
 from payi_otel.context._fields import PROPERTY_FIELDS, HeaderFields, is_use_case_name, keywords
-from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
+from payi_otel.context._header_text import escaped_ids, is_plain, to_header
 from payi_otel.context._text import from_text, to_text
 from payi_otel.context.scope import UNCHANGED, Scope, ScopeChange
 from payi_otel.semconv import HEADER_PREFIX, PayiHeaderNames
@@ -89,7 +89,7 @@ def proxy_headers(scope: Scope) -> dict[str, str]:
             text = to_text(value) if all(is_plain(one) and "," not in one for one in value) else escaped_ids(value)
         else:
             text = to_text(value)
-            text = text if is_plain(text) else to_escaped(text)
+            text = to_header(text)
         headers[header] = text
     if scope.log_prompt_and_response is False:
         headers[PayiHeaderNames.logging_disable] = "True"

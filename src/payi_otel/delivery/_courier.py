@@ -301,9 +301,6 @@ class Courier:
 
     def _conclude(self, item: Item, outcome: Outcome, *, is_suspect: bool = True, is_alone: bool = True) -> bool:
         """Gives the packet its fate, or a place in the retry queue; True when the destination took it."""
-        if self._on_result is not None and outcome.result is not None:
-            with guard("reading a result"):
-                self._on_result(outcome.result)
         came_back, dropped = False, []
         with self.lock:
             if not item.is_open:
@@ -324,6 +321,9 @@ class Courier:
             self.keeper.bury(item, outcome)
         response_id = item.response_id
         self.settle(item, outcome)
+        if self._on_result is not None and outcome.result is not None:  # a function of the application's may take its time
+            with guard("reading a result"):
+                self._on_result(outcome.result)
         self._reporter.attempt(outcome, response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
         self._report_full(dropped)
         return outcome.fate is Fate.DELIVERED

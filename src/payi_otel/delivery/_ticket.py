@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -20,7 +21,7 @@ NOT_CONFIGURED: Final = "configuration_error"
 class Ticket:
     """One call's packet from the call's start on. Settled first after its inline attempts, and again when it has another fate later."""
 
-    __slots__ = ("_result", "_waiters", "end", "find", "is_final", "is_open", "is_settled", "outcome")
+    __slots__ = ("_result", "_waiters", "again_s", "end", "find", "is_final", "is_open", "is_settled", "outcome")
 
     def __init__(self, *, is_open: bool = False) -> None:
         """Waits for nothing yet.
@@ -37,18 +38,21 @@ class Ticket:
         """Called when somebody waits for a call that has not ended: a stream may have all that matters, and one step to go."""
         self.find: Callable[[float], Outcome] | None = None
         """Asked, with the seconds it may take, for the result of a packet that was delivered without one."""
+        self.again_s = 0.0
+        """When reading the result may wait the next time."""
         self._waiters: list[Future[None]] = []
         """One each, so that no lock is needed: a fork could leave it locked."""
-        self._result: XproxyResult | None = None
+        self._result: weakref.ref[XproxyResult] | None = None
 
     @property
     def result(self) -> XproxyResult:
         """What the caller reads; made when it is asked for."""
         from payi_otel.delivery.result import XproxyResult
 
-        result = self._result
+        result = self._result() if self._result is not None else None
         if result is None:
-            result = self._result = XproxyResult(self)
+            result = XproxyResult(self)
+            self._result = weakref.ref(result)  # which holds this: no cycle is left to the collector
         return result
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -83,7 +87,8 @@ class Ticket:
             return
         self.outcome, self.is_final = outcome, is_final
         self.is_settled, self.is_open = True, False
-        for waiter in self._waiters:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
             _resolve(waiter)
 
     def give_up(self) -> None:

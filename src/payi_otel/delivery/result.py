@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Generator, Mapping
+from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,10 @@ _UNVERIFIED: Final = "unverified_answer"
 
 _LOCAL: Final = MappingProxyType({"request_id": "local_instrumentation"})
 """A file, or any destination that tells no result, has it. The published SDK's words."""
+
+
+_taking = Lock()
+"""Held for a moment by who takes over what is new."""
 
 
 class Patience:
@@ -65,6 +70,8 @@ def _find(ticket: Ticket, deadline_s: float) -> None:
             found = ticket.find(left_s)
         if found is None or found.result is not None:
             ticket.outcome = found or ticket.outcome
+            return
+        if found.status is None:  # nobody answers: not now, or not any more after a shutdown
             return
         time.sleep(max(0.0, min(pause_s, deadline_s - time.monotonic())))
         pause_s *= 2
@@ -147,13 +154,13 @@ class XproxyResult(dict[str, Any]):
     what was known when it was last read. Source: Pay-i ingest API, "Answers" and "Local result codes".
     """
 
-    __slots__ = ("_again_s", "_ticket")
+    __slots__ = ("__weakref__", "_ticket", "_told")
 
     def __init__(self, ticket: Ticket) -> None:
         super().__init__()
         self._ticket = ticket
-        self._again_s = 0.0
-        """When reading may wait the next time."""
+        self._told: Mapping[str, Any] | None = None
+        """What was taken over last."""
         if not (ticket.is_open or _needs_time(ticket)):
             self._take()
 
@@ -173,28 +180,28 @@ class XproxyResult(dict[str, Any]):
             _warn_in_loop()
             ticket.wait(max(0.0, deadline_s - time.monotonic()))
             _find(ticket, deadline_s)
-            self._again_s = _deadline_s(None)
+            self._ticket.again_s = _deadline_s(None)
         return self._take()
 
     def __await__(self) -> Generator[Any, Any, Self]:
         """Waits as reading does, without blocking the event loop, and gives the result itself."""
         return self._wait_async().__await__()
 
-    async def _wait_async(self) -> Self:
+    async def _wait_async(self, timeout_s: float | None = None) -> Self:
         ticket = self._ticket
         _end_if_complete(ticket)
         if _needs_time(ticket):
-            deadline_s = _deadline_s(None)
+            deadline_s = _deadline_s(timeout_s)
             await ticket.wait_async(max(0.0, deadline_s - time.monotonic()))
             if _needs_finding(ticket):
                 await in_thread(functools.partial(_find, ticket, deadline_s))
-            self._again_s = _deadline_s(None)
+            self._ticket.again_s = _deadline_s(None)
         self._take()
         return self
 
     def _read(self) -> bool:
         """Waits, but not again right after having waited in vain: who reads several fields is held up once."""
-        return self._take() if time.monotonic() < self._again_s else self.wait()
+        return self._take() if time.monotonic() < self._ticket.again_s else self.wait()
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict of what Pay-i said."""
@@ -205,11 +212,15 @@ class XproxyResult(dict[str, Any]):
 
     def _take(self) -> bool:
         """Takes over what is known; whether it is Pay-i's answer."""
-        said = {name: _parted(value) for name, value in _say(self._ticket).items()}
-        self.update(said)
-        for name in [name for name in self if name not in said]:
-            del self[name]
-        return "code" not in said
+        told = _say(self._ticket)
+        if told is not self._told:  # else it has been taken over, and others may be reading it
+            said = {name: _parted(value) for name, value in told.items()}
+            with _taking:
+                self._told = told
+                self.update(said)
+                for name in [name for name in tuple(self) if name not in said]:
+                    self.pop(name, None)
+        return "code" not in told
 
     def __getattr__(self, name: str) -> Any:
         if name in _OPTIONAL:
@@ -250,7 +261,7 @@ class XproxyResult(dict[str, Any]):
 def plain(value: Any) -> Any:
     """A result's value in plain dicts and lists."""
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+        return {name: plain(part) for name, part in list(value.items())}
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 

@@ -96,7 +96,8 @@ def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any,
         exchange.request = request
         exchange.response = None
         if exchange.route is not None and not exchange.route.is_signed:
-            exchange.route.apply(request)
+            with guard("sending a call to the proxy"):
+                exchange.route.apply(request)
     return request
 
 

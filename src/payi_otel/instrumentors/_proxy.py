@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import orjson
 
 from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES
+from payi_otel.context._header_text import to_header
 from payi_otel.context.headers import proxy_headers
 from payi_otel.delivery.outcome import Fate, Outcome
 from payi_otel.delivery.result import NOT_CONNECTED, UNKNOWN
@@ -80,7 +82,7 @@ class Route:
         """A provider's URL as the proxy's, and the provider's address; the call is the proxy's from here on."""
         self.is_taken = True
         parts = urlsplit(url)
-        origin, path = f"{parts.scheme}://{parts.netloc}", parts.path
+        origin, path = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path  # a gateway's password is not Pay-i's to know
         if self.base_path is not None:
             origin, path = origin + self.base_path, path[len(self.base_path) :]
         return f"{self.url}{path}{f'?{parts.query}' if parts.query else ''}", origin
@@ -150,7 +152,7 @@ def route_of(payload: Payload, base_path: str | None, *, is_pointed: bool) -> Ro
         PayiHeaderNames.price_as_resource: price.resource,
         PayiHeaderNames.resource_scope: price.resource_scope,
     }
-    headers.update({name: value for name, value in said.items() if value and name not in headers})
+    headers.update({name: to_header(value) for name, value in said.items() if value and name not in headers})
     if is_pointed:
         return Route("", None, "", headers, None, is_taken=True)
     if side is None or path is None:
@@ -178,7 +180,8 @@ async def redirect_signed_async(wrapped: Callable[..., Any], instance: Any, args
 def _redirect(request: Any) -> None:
     exchange = current_exchange.get()
     if exchange is not None and exchange.route is not None and request is not None:
-        exchange.route.apply(request)
+        with guard("sending a call to the proxy"):
+            exchange.route.apply(request)
 
 
 def result_in(value: Any, depth: int = 2) -> Mapping[str, Any] | None:
@@ -197,20 +200,23 @@ def settle(payload: Payload, exchange: HttpExchange) -> None:
     ticket, side = payload.ticket, gateway.side
     if ticket is None or exchange.route is None:  # somebody else's
         return
-    result = _said_by(exchange)
-    if result is not None:
-        limits.note(result, in_call=True)
-        if side is not None:
-            side.note_result(result)
-            if result.get("code") == _KEY_REFUSED:
-                side.renew_key(exchange.route.key)
+    result = said = _said_by(exchange)
+    if said is not None:
+        pass
     elif payload.failure is not None and payload.http_status is None:
         result = {"code": NOT_CONNECTED, "message": "Pay-i's proxy gave no answer"}
-    elif side is not None and payload.response_id:
+    elif side is not None and payload.response_id and payload.failure is None:
         ticket.find = partial(side.find_result, payload.category, payload.response_id)
     else:
         result = {"code": UNKNOWN, "message": "Pay-i's proxy said nothing of the call"}
     ticket.settle(Outcome(Fate.DELIVERED, result=result))
+    if said is None:
+        return
+    limits.note(said, in_call=True)
+    if side is not None:
+        side.note_result(said)
+        if said.get("code") == _KEY_REFUSED:  # the application's function that gives the key may take its time
+            Thread(target=side.renew_key, args=(exchange.route.key,), name="payi-key", daemon=True).start()
 
 
 def _said_by(exchange: HttpExchange) -> Mapping[str, Any] | None:

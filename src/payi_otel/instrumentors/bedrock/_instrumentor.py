@@ -53,7 +53,8 @@ def redirect(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], 
     """Wraps `Endpoint.prepare_request`: the request has been signed, and is about to be sent. Each retry comes by here anew."""
     exchange = current_exchange.get()
     if exchange is not None and exchange.route is not None:
-        exchange.route.apply_aws(args[0] if args else kwargs["request"])
+        with guard("sending a call to the proxy"):
+            exchange.route.apply_aws(args[0] if args else kwargs["request"])
     return wrapped(*args, **kwargs)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from payi_otel import semconv
+from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
@@ -136,6 +137,15 @@ def redirect(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], 
     return response
 
 
+def capture_error(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps `_Parser.get_api_error`, which sees what the proxy answered to a call that it refused."""
+    exchange = current_exchange.get()
+    if exchange is not None and exchange.is_proxied:
+        with guard("reading the proxy's refusal"):
+            exchange.proxied_body = getattr(args[0] if args else kwargs.get("response"), "content", None)
+    return wrapped(*args, **kwargs)
+
+
 QUERY = Query()
 
 
@@ -153,4 +163,5 @@ class DatabricksInstrumentor(ProviderInstrumentor):
         Patch(_SERVING, "ServingEndpointsDataPlaneAPI.query", QUERY),
         Patch("databricks.sdk._base_client", "_BaseClient.do", wrapper=send_without_baggage, keeps_ours=True),
         Patch("databricks.sdk._base_client", "_BaseClient._perform", wrapper=redirect),
+        Patch("databricks.sdk.errors.parser", "_Parser.get_api_error", wrapper=capture_error),
     )
