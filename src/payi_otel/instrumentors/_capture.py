@@ -144,8 +144,6 @@ async def send_without_baggage_async(wrapped: Callable[..., Any], instance: Any,
 
 def _leave_baggage() -> Any:
     """Takes our baggage out of the context; None where there is none, as within a recorded call."""
-    if current_exchange.get() is not None:
-        return None
     with guard("taking our baggage off a request"):
         current = get_current()
         context = without_payi_baggage(current)
