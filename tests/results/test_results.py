@@ -253,6 +253,17 @@ class TestStreams:
         assert raw.xproxy_result.cost.total.base == COST
         assert raw.parse().xproxy_result is raw.xproxy_result
 
+    def test_a_stream_that_is_parsed_of_a_raw_response(
+        self, instrument: Instrument, client: openai.OpenAI, provider: ProviderServer
+    ) -> None:
+        """As LangChain reads streams."""
+        instrument()
+        provider.script(STREAMED)
+        stream: Any = client.chat.completions.with_raw_response.create(**CHAT, stream=True).parse()
+        chunks: list[Any] = list(stream)
+        assert chunks[-1].xproxy_result.cost.total.base == COST
+        assert stream.xproxy_result is chunks[-1].xproxy_result
+
 
 class TestWaiting:
     """Bounded, and never in the way of an event loop."""

@@ -131,6 +131,20 @@ class TestBedrock:
         assert [event["xproxy_result"].cost.total.base for event in stream if "xproxy_result" in event] == [COST]
         assert packets()[0]["body"]["units"] == {"text": {"input": 5, "output": 2}}
 
+    def test_claudes_last_event_is_bedrocks(self, instrument: Any, bedrock: Any, provider: ProviderServer, packets: Any) -> None:
+        """The metrics, and with them a guardrail's, come behind Claude's own end."""
+        instrument({"aws_config": {"add_streaming_xproxy_result": True}})
+        start = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": {"input_tokens": 5, "output_tokens": 1}}
+        events = [
+            {"type": "message_start", "message": start},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+            {"type": "message_stop", "amazon-bedrock-invocationMetrics": METRICS},
+        ]
+        provider.script(Reply(events=[chunk(one) for one in events], headers=EVENT_STREAM))
+        stream = bedrock.invoke_model_with_response_stream(modelId="anthropic.claude-x", body="{}")["body"]
+        assert [event["xproxy_result"].cost.total.base if "xproxy_result" in event else None for event in stream] == [None, None, COST]
+        assert packets()[0]["body"]["units"] == {"text": {"input": 5, "output": 2}}
+
     async def test_async(self, instrument: Any, provider: ProviderServer) -> None:
         """aiobotocore's the same."""
         instrument({"aws_config": {"add_streaming_xproxy_result": True}})

@@ -18,6 +18,7 @@ import orjson
 from payi_otel._guard import guard
 from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._results import attach
 from payi_otel.instrumentors._stream import Tap, reader_codes, settle, settle_async, tap_iterator
 from payi_otel.payload import ContentReader
 
@@ -292,6 +293,7 @@ def tap_raw(raw: Any, tap: Tap, *, is_async: bool) -> None:
         if hasattr(result, "_iterator"):
             with guard("instrumenting a parsed stream"):
                 tap_iterator(result, tap, is_async=is_async)
+                attach(result, tap.ticket)
         return result
 
     @functools.wraps(parse)

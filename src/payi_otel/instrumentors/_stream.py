@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Protocol
@@ -185,7 +186,7 @@ class Tap:
         """Whether nothing more of interest can come."""
         reader = self._reader
         try:
-            return reader is not None and reader.is_complete()
+            return reader is not None and _is_over(reader)
         except Exception as fault:
             self._note_fault(fault)
             return False
@@ -193,7 +194,7 @@ class Tap:
     def end_if_complete(self) -> None:
         """Ends the call for who asks what it cost before he has read the stream's end; what is to be hidden still is."""
         reader = self._reader
-        if reader is not None and reader.is_complete():
+        if reader is not None and _is_over(reader):
             self._end(reader, "completed", None)
 
     def keep(self, piece: bytes) -> None:
@@ -255,6 +256,12 @@ class Tap:
     def abandon(self) -> None:
         """The stream was garbage-collected."""
         self.end("abandoned")
+
+
+def _is_over(reader: StreamReader) -> bool:
+    """Whether the last event has come that says what the call cost; a reader may know of some behind the usage."""
+    is_over: Callable[[], bool] = getattr(reader, "is_over", reader.is_complete)
+    return is_over()
 
 
 def _end_if_complete(reference: weakref.ref[Tap]) -> None:

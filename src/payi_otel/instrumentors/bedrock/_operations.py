@@ -99,9 +99,8 @@ class BedrockOperation(Operation):
         raise NotImplementedError
 
     def _traced(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
-        settings = self._binding.settings
-        wanted = settings is None or settings.aws_config.guardrail_trace
-        return self.traced(params) if wanted and all(self.guardrail(params)) else None
+        is_wanted = (settings := self._binding.settings) is None or settings.aws_config.guardrail_trace
+        return self.traced(params) if is_wanted and all(self.guardrail(params)) else None
 
     def _complete(self, invocation: Invocation, answer: Answer, guardrail: tuple[Any, Any]) -> Answer:
         """The guardrail, which only the request names, and the request's id, which is in no body."""
@@ -373,6 +372,9 @@ class _ChunkReader(FrameReader):
             self._guardrails[unit] = self._guardrails.get(unit, 0) + number
         self._reasons += [reason for reason in _reasons(value) if reason]
 
+    def is_over(self) -> bool:
+        return self._metrics is not None  # behind Claude's own last event
+
     def is_complete(self) -> bool:
         return self._metrics is not None or (self._claude is not None and self._claude.is_complete())
 
@@ -395,5 +397,4 @@ class _ChunkReader(FrameReader):
 
 
 def _units_of(guardrails: Mapping[str, int]) -> Mapping[str, Any]:
-    made = to_usage({}, guardrails, [])
-    return made.units if made is not None else {}
+    return made.units if (made := to_usage({}, guardrails, [])) is not None else {}
