@@ -32,28 +32,30 @@ class Row(NamedTuple):
     run: Callable[[Scale], Result]
     is_test: bool = False
     """The suite has it anyway."""
+    shows: frozenset[str] = frozenset()
+    """What happens in it whenever it is run: without that it would prove nothing."""
 
 
 ROWS: Final = (
-    Row(1, "connection refused", network.refused),
+    Row(1, "connection refused", network.refused, shows=frozenset({"retry", "down", "back"})),
     Row(2, "name does not resolve", network.no_name),
     Row(3, "connection not answered", network.swallowed),
     Row(4, "reset before the request is read", network.reset),
-    Row(5, "answers lost after commit", network.reply_lost),
+    Row(5, "answers lost after commit", network.reply_lost, shows=frozenset({"possible duplicate"})),
     Row(6, "requests hang, answers drip", network.hang),
     Row(6, "answers that are no HTTP", network.not_http),
     Row(7, "500, 502, 503, 504", answers.failing),
     Row(8, "429 with Retry-After", answers.retry_after),
-    Row(9, "key refused, then replaced", answers.key_replaced),
+    Row(9, "key refused, then replaced", answers.key_replaced, shows=frozenset({"held", "key replaced"})),
     Row(10, "redirects to another server", network.redirected),
     Row(11, "200 that is none", answers.not_believed),
-    Row(12, "poison in a batch of 100", answers.poison_in_a_batch),
+    Row(12, "poison in a batch of 100", answers.poison_in_a_batch, shows=frozenset({"refused", "halved"})),
     Row(13, "two items of a batch fail", answers.parts_of_a_batch),
     Row(14, "413 above 256 KiB", answers.too_large),
-    Row(15, "409 and duplicate_request", answers.known_already),
-    Row(16, "a packet that breaks the server", answers.breaks_the_server),
+    Row(15, "409 and duplicate_request", answers.known_already, shows=frozenset({"duplicate"})),
+    Row(16, "a packet that breaks the server", answers.breaks_the_server, shows=frozenset({"poison"})),
     Row(17, "TLS that cannot be trusted", network.tls),
-    Row(18, "a flood with nothing to take it", load.flood),
+    Row(18, "a flood with nothing to take it", load.flood, shows=frozenset({"dropped", "bodies left out"})),
     Row(19, "exit matrix, three modes", process.EXITS, is_test=True),
     Row(20, "SIGTERM under web servers", process.SERVERS, is_test=True),
     Row(21, "forks and multiprocessing", process.FORKS, is_test=True),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from delivery_fakes import Retry, wait_for
-from trial import SEEN, Result, Scale, Trial, trial
+from trial import KEY, SEEN, Result, Scale, Trial, trial
 
 from payi_otel.exporters._answers import MAX_RETRY_AFTER_S, to_retry_after_s
 from payi_otel.testing import Answer
@@ -66,7 +66,7 @@ def retry_after(scale: Scale) -> Result:
 
 def key_replaced(scale: Scale) -> Result:
     """The key is refused for a while, then replaced where it came from: nothing is dropped, and hardly anything asked meanwhile."""
-    keys = ["an-old-key"]
+    keys = [KEY]
     with trial(scale, retry=Retry(queue_interval=0.5), find_key=lambda: keys[-1]) as one:
         one.server.api_key = "the-new-key"
         one.offer(scale.count(500), over_s=scale.seconds(20))
