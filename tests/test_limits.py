@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from delivery_fakes import wait_for
 from openai_shapes import completion
 from provider_server import ProviderServer, Reply
 
@@ -73,6 +74,11 @@ def start(ingest: IngestServer, **config: Any) -> None:
     payi_otel.payi_instrument(payi=payi, config={"limit_ids": ["team", "daily"], **config})
 
 
+def wait_until_known(pay_i: Account) -> None:
+    """An answer's limits are read after its packet has its fate, which is all that a flush waits for."""
+    wait_for(lambda: pay_i.states.items() <= limits_module.limits.states().items())
+
+
 def test_changes_are_told_once_each(account: tuple[IngestServer, Account], ask: Any, caplog: pytest.LogCaptureFixture) -> None:
     """To the hook and in the log; a state that stays is no news, nor is `ok` at first."""
     ingest, pay_i = account
@@ -81,6 +87,8 @@ def test_changes_are_told_once_each(account: tuple[IngestServer, Account], ask: 
     for state in ("ok", "exceeded", "exceeded", "overrun", "blocked", "ok"):
         pay_i.states = {"team": state, "daily": "ok"}
         ask()
+        wait_until_known(pay_i)
+    wait_for(lambda: len(told) >= 4)
     assert told == [("team", state) for state in ("exceeded", "overrun", "blocked", "ok")]
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert lines == [
@@ -106,6 +114,7 @@ def test_a_blocked_limit_refuses_calls_before_they_are_made(account: tuple[Inges
     start(ingest, enforce_limits=True)
     pay_i.states = {"team": "blocked", "daily": "exceeded"}
     ask()
+    wait_until_known(pay_i)
     with pytest.raises(LimitExceeded, match=r"^blocked by Pay-i: team$") as caught:
         ask()
     assert isinstance(caught.value, PayiOtelError)
@@ -183,6 +192,7 @@ def test_looking_at_what_was_made_is_not_refused(account: tuple[IngestServer, Ac
     start(ingest, enforce_limits=True)
     pay_i.states = {"team": "blocked"}
     ask()
+    wait_until_known(pay_i)
     ask.provider.always("/responses/resp_1", Reply({"id": "resp_1", "object": "response", "status": "completed", "output": []}))
     with openai.OpenAI(api_key="k", base_url=ask.provider.url + "/v1", max_retries=0) as client:
         assert client.responses.retrieve("resp_1").id == "resp_1"
@@ -238,6 +248,7 @@ class TestExporters:
         account[1].states = {"team": "blocked"}
         ask()
         assert exporter.force_flush()
+        wait_for(lambda: told)
         assert told == [("team", "blocked")]
         with pytest.raises(LimitExceeded):
             ask()
@@ -253,8 +264,30 @@ class TestExporters:
         account[1].states = {"team": "blocked"}
         for _ in range(2):
             ask()
-            assert payi_otel.flush(10)
+            wait_until_known(account[1])
+        wait_for(lambda: later)
         assert (pipeline[0], later) == ([], [("team", "blocked")])
+
+    def test_what_an_exporter_began_ends_with_it(self, account: tuple[IngestServer, Account], ask: Any, pipeline: Any) -> None:
+        """Nothing would be learnt of a blocked limit any more; another's word is left alone."""
+        account[1].states = {"team": "blocked"}
+        ask()
+        wait_until_known(account[1])
+        payi_otel.PayiSpanExporter(api_key=account[0].api_key, base_url=account[0].url).shutdown()
+        with pytest.raises(LimitExceeded):
+            ask()
+        pipeline[1].shutdown()
+        ask()
+
+    def test_an_exporters_end_is_not_the_applications(self, account: tuple[IngestServer, Account], ask: Any, pipeline: Any) -> None:
+        """Its word goes on."""
+        start(account[0], enforce_limits=True)
+        account[1].states = {"team": "blocked"}
+        ask()
+        wait_until_known(account[1])
+        pipeline[1].shutdown()
+        with pytest.raises(LimitExceeded):
+            ask()
 
 
 def test_a_hook_is_never_run_in_a_call() -> None:

@@ -31,6 +31,8 @@ class LimitBook:
         self._on_limit: Callable[[str, str], object] | None = None
         self._is_taken = False
         """The application itself has begun."""
+        self._begun = object()
+        """Which beginning holds."""
         self.enforces = False
         """Calls that a blocked limit holds for are refused."""
         self._states: dict[str, tuple[str, float]] = {}
@@ -40,7 +42,7 @@ class LimitBook:
         """In a forked child another thread may have held the lock."""
         self._lock = RLock()  # a collector may end a proxied stream, and note its limits, in the middle of anything here
 
-    def begin(self, on_limit: Callable[[str, str], object] | None, *, enforces: bool = False, yields: bool = False) -> None:
+    def begin(self, on_limit: Callable[[str, str], object] | None, *, enforces: bool = False, yields: bool = False) -> object:
         """Forgets all, and tells of changes from now on.
 
         Args:
@@ -48,16 +50,26 @@ class LimitBook:
                 that delivers, or in one of its own, never in a call.
             enforces: Calls that a blocked limit holds for are refused.
             yields: Does nothing where somebody has begun who does not yield.
+
+        Returns:
+            This beginning, for `end`.
+        """
+        begun = object()
+        with self._lock:
+            if not (yields and self._is_taken):
+                self._on_limit, self._states, self.enforces, self._is_taken = on_limit, {}, enforces, not yields
+                self._begun = begun
+        return begun
+
+    def end(self, begun: object = None) -> None:
+        """As if nobody had ever begun.
+
+        Args:
+            begun: Does nothing where it is not this beginning that holds; None: whichever does.
         """
         with self._lock:
-            if yields and self._is_taken:
-                return
-            self._on_limit, self._states, self.enforces, self._is_taken = on_limit, {}, enforces, not yields
-
-    def end(self) -> None:
-        """As if nobody had ever begun."""
-        with self._lock:
-            self._on_limit, self._states, self.enforces, self._is_taken = None, {}, False, False
+            if begun is None or begun is self._begun:
+                self._on_limit, self._states, self.enforces, self._is_taken = None, {}, False, False
 
     def note(self, result: Mapping[str, Any], *, in_call: bool = False) -> None:
         """Takes what an answer says of limits; anything else in it is left alone.

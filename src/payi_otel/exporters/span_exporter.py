@@ -52,8 +52,9 @@ class _QueueExporter(SpanExporter):
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
         feed_unclaimed(self._intake)
         defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)
+        self._limits: object | None = None
         if settings.on_limit is not None or settings.enforce_limits:
-            limits.begin(settings.on_limit, enforces=settings.enforce_limits, yields=True)
+            self._limits = limits.begin(settings.on_limit, enforces=settings.enforce_limits, yields=True)
         _latest = weakref.ref(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -73,6 +74,8 @@ class _QueueExporter(SpanExporter):
         self.is_shut_down = True
         with guard("shutting down delivery"):
             self.queue.shutdown()
+        if self._limits is not None:  # no answer would say any more that a limit is not blocked
+            limits.end(self._limits)
 
 
 class PayiSpanExporter(_QueueExporter):
