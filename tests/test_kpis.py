@@ -10,10 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import httpx
 import pytest
+from opentelemetry import baggage, context
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 
 import payi_otel
-from payi_otel import AsyncPayi, Payi, increment_kpi_score, increment_kpi_score_async, track_context
+from payi_otel import AsyncPayi, Payi, increment_kpi_score, increment_kpi_score_async, kpis, track_context
+from payi_otel.context import defaults
 
 KEY = "kpi-key-1"
 PLACE = ("support", "id-1")
@@ -76,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         status, answer = self.server.kpis.answer(self.command, self.path, headers, body)  # type: ignore[attr-defined]
         content = json.dumps(answer).encode()
-        head = f"HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        head += f"Location: {self.path}\r\n\r\n" if 300 <= status < 400 else "\r\n"
         self.wfile.write(head.encode() + content)
 
     do_PUT = do_GET  # noqa: N815
@@ -184,17 +189,72 @@ class TestWhose:
         monkeypatch.setenv("PAYI_BASE_URL", server.url)
         assert increment_kpi_score(None, "solved", *PLACE)
 
+    def test_an_exporters(self, server: KpiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While it is in use; after that the environment's again."""
+        exporter = payi_otel.PayiSpanExporter(api_key=KEY, base_url=server.url)
+        try:
+            assert increment_kpi_score(None, "solved", *PLACE)
+            exporter.shutdown()
+            assert not increment_kpi_score(None, "solved", *PLACE)
+            monkeypatch.setenv("PAYI_API_KEY", KEY)
+            monkeypatch.setenv("PAYI_BASE_URL", server.url)
+            assert increment_kpi_score(None, "solved", *PLACE)
+        finally:
+            exporter.shutdown()
+            defaults.remove()
+        assert server.scores[PLACE]["solved"] == 2
+
     @pytest.mark.parametrize("name", ["Payi", "AsyncPayi"])
     def test_the_published_sdks(self, name: str, server: KpiServer) -> None:
         """Either of its clients."""
         published = pytest.importorskip("payi._client")
         assert increment_kpi_score(getattr(published, name)(api_key=KEY, base_url=server.url), "solved", *PLACE)
 
-    def test_nobody_elses_header_goes_along(self, server: KpiServer) -> None:
-        """Neither baggage nor a trace."""
-        with track_context(account_name="acme"):
-            assert increment_kpi_score(Payi(api_key=KEY, base_url=server.url), "solved", *PLACE)
+    def test_one_of_a_list(self, server: KpiServer) -> None:
+        """As `payi_instrument` takes it."""
+        both = [AsyncPayi(api_key=KEY, base_url=server.url), Payi(api_key=KEY, base_url=server.url)]
+        assert increment_kpi_score(both, "solved", *PLACE)
+        assert increment_kpi_score(both[:1], "solved", *PLACE)
+
+
+class TestRequests:
+    """What they are made with, and who hears of them."""
+
+    async def test_nobody_else_hears_of_them(self, server: KpiServer) -> None:
+        """No HTTP instrumentation traces them, and they carry neither baggage nor a trace, whatever surrounds the call."""
+        seen: list[tuple[bool, dict[str, object]]] = []
+
+        def look(request: httpx.Request) -> None:
+            seen.append((is_http_instrumentation_enabled(), dict(baggage.get_all())))
+
+        with httpx.Client(event_hooks={"request": [look]}) as http, track_context(account_name="acme"):
+            payi = Payi(api_key=KEY, base_url=server.url, http_client=http)
+            token = context.attach(baggage.set_baggage("team", "blue"))
+            assert increment_kpi_score(payi, "solved", *PLACE)
+            assert await increment_kpi_score_async(payi, "solved", *PLACE)
+            context.detach(token)
+        assert seen == [(False, {})] * 4
         assert not {"baggage", "traceparent"} & {name for headers in server.headers for name in headers}
+
+    def test_a_client_of_the_users_stays_open(self, server: KpiServer) -> None:
+        """It is not ours to close."""
+        with httpx.Client() as http:
+            assert increment_kpi_score(Payi(api_key=KEY, base_url=server.url, http_client=http), "solved", *PLACE)
+            assert not http.is_closed
+
+    def test_the_key_follows_no_redirect(self, server: KpiServer) -> None:
+        """Even where the user's client would."""
+        server.failures = [307]
+        with httpx.Client(follow_redirects=True) as http:
+            assert not increment_kpi_score(Payi(api_key=KEY, base_url=server.url, http_client=http), "solved", *PLACE)
+        assert len(server.headers) == 1
+
+    def test_no_turn_is_kept(self, server: KpiServer) -> None:
+        """The table of who waits for whom is as long as there are increments under way."""
+        payi = Payi(api_key=KEY, base_url=server.url)
+        for number in range(5):
+            assert increment_kpi_score(payi, f"kpi-{number}", *PLACE)
+        assert len(kpis._turns) == 0
 
 
 class TestFailures:

@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 import orjson
 
+from payi_otel._bootstrap import current_sink
 from payi_otel.clients import to_target
 from payi_otel.context.scope import current_scope
 from payi_otel.delivery._workers import quiet
 from payi_otel.exporters._wire import Request
-from payi_otel.gateway import gateway
+from payi_otel.exporters.span_exporter import latest_exporter
 
 if TYPE_CHECKING:
     from payi_otel.exporters.http import HttpSink
@@ -73,7 +74,7 @@ def increment_kpi_score(
 
     Args:
         payi: A `Payi` or `AsyncPayi`, ours or the published SDK's, or a list of them; None for the one that `payi_instrument` was given,
-            else the environment's.
+            else that of an exporter of ours that is in use, else the environment's.
         kpi_name: The KPI, as it is defined for the use case.
         use_case_name: The use case; None for the current scope's.
         use_case_id: Its instance; None for the current scope's.
@@ -145,10 +146,12 @@ def _sink(payi: Any) -> Iterator[HttpSink]:
     """What sends to Pay-i: the process's own, or one for these requests."""
     from payi_otel.exporters.http import HttpSink
 
-    shared = gateway.side
-    if payi is None and isinstance(shared, HttpSink):
-        yield shared
-        return
+    if payi is None:
+        exporter = latest_exporter()
+        for shared in (current_sink(), exporter.queue.sink if exporter is not None else None):
+            if isinstance(shared, HttpSink):
+                yield shared
+                return
     sink = HttpSink(to_target(payi))
     try:
         yield sink
