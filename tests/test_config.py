@@ -262,6 +262,14 @@ def test_a_mixed_choice_reads_its_words(text: str) -> None:
     assert load(environ={"PAYI_OTEL_INGEST_BULK": text}).ingest_bulk == {"auto": "auto", "true": True, "false": False}[text]
 
 
+@pytest.mark.parametrize("version", ["-1", "2147483648"])
+def test_a_version_of_a_variable_has_bounds(version: str) -> None:
+    """Pay-i's, as in code; the variable is named."""
+    with pytest.raises(ConfigurationError, match=rf"PAYI_OTEL_USE_CASE_VERSION.*{version} is not allowed, must be >= 0 and <= 2147483647"):
+        load(environ={"PAYI_OTEL_USE_CASE_VERSION": version})
+    assert load(environ={"PAYI_OTEL_USE_CASE_VERSION": "2147483647"}).use_case_version == 2_147_483_647
+
+
 def test_an_empty_variable_is_an_unset_one() -> None:
     """As OpenTelemetry's own variables."""
     assert load(environ={"PAYI_OTEL_USE_CASE_VERSION": "", "PAYI_OTEL_CONFIG": ""}) == Settings()

@@ -250,9 +250,10 @@ def test_properties_nested_without_end_are_ignored(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("version", [-1, 2_147_483_648])
 def test_a_version_out_of_range_is_no_version(version: int, caplog: pytest.LogCaptureFixture) -> None:
     """Pay-i, where it is an int32, would refuse the packet: in code it is an error at once, in a header it is ignored."""
-    change, _ = split_headers({"xProxy-UseCase-Version": str(version)})
-    assert change.use_case_version is None
-    assert "cannot be read and is ignored" in caplog.text
+    for headers in ({"xProxy-UseCase-Version": str(version)}, create_headers(use_case_version=version)):
+        change, rest = split_headers(headers)
+        assert (change.use_case_version, rest) == (None, {})
+    assert "the header xProxy-UseCase-Version cannot be read and is ignored" in caplog.text
     with pytest.raises(TypeError, match=rf"track_context\(\): use_case_version must be >= 0 and <= 2147483647, not {version}"):
         track_context(use_case_version=version)
 
