@@ -11,9 +11,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import orjson
 
 from payi_otel._guard import guard
 
@@ -39,12 +41,28 @@ class FunctionCall:
     arguments: str | None = None
 
 
+class JsonText(str):
+    """JSON as it went over the wire: nobody had to read it."""
+
+    __slots__ = ()
+
+    def parsed(self) -> Any:
+        """Its value.
+
+        Raises:
+            orjson.JSONDecodeError: It is none.
+        """
+        return orjson.loads(str(self))  # orjson takes no class of ours
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What was said in a call, as JSON values; made in the worker, never in the call."""
 
     request: Any | None
+    """A JSON value, or a `JsonText`."""
     responses: Sequence[Any]
+    """The same; one for a plain answer, one an event for a stream."""
     streamed: bool
     function_calls: Sequence[FunctionCall] = ()
     estimated_tokens: tuple[int, int] | None = None
@@ -53,6 +71,14 @@ class Content:
     """The provider's own, where it had come although the caller left before it."""
     image_texts: Sequence[str] | None = None
     """All text of the prompt, where an image stands beside it whose tokens the provider may have counted as text."""
+
+    def parsed(self) -> Content:
+        """The same with every text read."""
+        return replace(self, request=_parsed(self.request), responses=[_parsed(answer) for answer in self.responses])
+
+
+def _parsed(value: Any) -> Any:
+    return value.parsed() if isinstance(value, JsonText) else value
 
 
 class ContentReader(Protocol):

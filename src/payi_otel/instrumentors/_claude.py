@@ -218,6 +218,8 @@ class ClaudeContent(CallContent):
     """What was said in a call of Claude's messages."""
 
     inline = InlineRules(keys=frozenset({"data"}))
+    call_marks = (b"tool_use",)
+    image_marks = (b'"image"',)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools of the caller's; those that run at the provider (`server_tool_use`) are not asked of him."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Protocol
 import orjson
 
 from payi_otel.instrumentors._invocation import Answer
-from payi_otel.instrumentors._raw import read_events
+from payi_otel.instrumentors._raw import read_events, read_texts
 from payi_otel.packets.counting import TokenCounter, by_length
 from payi_otel.packets.units import Usage
-from payi_otel.payload import Content, FunctionCall
+from payi_otel.payload import Content, FunctionCall, JsonText
 from payi_otel.semconv import NOT_INSTRUMENTED
 
 _MIN_INLINE_CHARS = 256
@@ -39,12 +39,12 @@ class InlineRules:
 
     @cached_property
     def _marks(self) -> tuple[bytes, ...]:
-        keys = {"data", *self.fields.values(), *self.keys, *self.maybe_keys}
-        return (_DATA_URL, *(f'"{key}"'.encode() for key in sorted(keys)))
+        words = {"data", *self.fields, *self.keys, *self.maybe_keys}
+        return (_DATA_URL, *(f'"{word}"'.encode() for word in sorted(words)))
 
     def may_be_in(self, text: bytes) -> bool:
         """Whether JSON may hold any of it. Looking through its bytes is a hundred times as fast as going through its values."""
-        return any(mark in text for mark in self._marks)
+        return is_any_in(self._marks, text)
 
     def strip(self, value: Any, parent: str = "") -> Any:
         """The same JSON with base64 data replaced by `<not_instrumented>`; `parent` is the key it stands under."""
@@ -62,6 +62,11 @@ class InlineRules:
             return False
         sure = key == own or key in self.keys or (key == "data" and parent in self.parents)
         return (sure or (key in self.maybe_keys and len(value) >= _MIN_INLINE_CHARS)) and _BASE64.issuperset(value)
+
+
+def is_any_in(marks: Iterable[bytes], text: bytes) -> bool:
+    """Whether one of the marks stands in a text."""
+    return any(map(text.__contains__, marks))
 
 
 def is_data_url(text: str) -> bool:
@@ -97,6 +102,11 @@ class RecordedEvents:
     def data(self) -> bytes:
         """All of the bytes."""
         return b"".join(self._pieces)
+
+    def texts(self) -> list[JsonText] | None:
+        """The JSON of the events that were taken, as it came; None where they came in another form, or are no text."""
+        texts = read_texts(self.data) if self._parse is read_events else None
+        return texts[: self._taken] if texts is not None else None
 
     def read(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
         """The events that were taken; and the usage, where it had come already when the caller left."""
@@ -138,6 +148,10 @@ class CallContent:
     """References kept from a call until the worker reads them; a provider's subclass says what its JSON means."""
 
     inline: ClassVar[InlineRules] = InlineRules()
+    call_marks: ClassVar[Sequence[bytes] | None] = None
+    """Without any of these an answer holds no tool call; None: it may always."""
+    image_marks: ClassVar[Sequence[bytes]] = ()
+    """Without any of these a request holds no image."""
 
     def __init__(
         self,
@@ -161,32 +175,69 @@ class CallContent:
         self._streamed, self._restore, self._estimates = streamed, restore or {}, estimates
 
     def read(self, *, inline_data: bool, estimate: TokenCounter | None) -> Content:
-        """Makes JSON values of it all."""
-        request, answers, usage = self._request_json(), self._answers, None
-        if isinstance(answers, RecordedEvents):
-            answers, usage = answers.read(late_usage=estimate is not None)
-        answers = [value for answer in answers if (value := self.to_json(answer)) is not None]
+        """As it went over the wire, where that is JSON of which nothing is left out; else as JSON values."""
+        is_text = estimate is None
+        request_text = self._request_text(inline_data=inline_data) if is_text else None
+        texts = self._answer_texts(inline_data=inline_data) if is_text else None
+        request = self._request_json() if request_text is None else None
+        answers, usage = self._answer_values(late_usage=not is_text) if texts is None else ([], None)
         estimated = self.estimate(request, answers, estimate) if estimate and self._estimates and usage is None else None
         image_texts = tuple(self.prompt_texts(request)) if self.has_image(request) else None
         if not inline_data:
             request = self.inline.strip(request) if self._may_hold_inline(self._request) else request
-            answers = [self.inline.strip(answer) for answer in answers] if self._may_hold_inline(self._answers) else answers
+            answers = [self.inline.strip(answer) for answer in answers] if self._may_hold_inline(self._answer_bytes()) else answers
         return Content(
-            request=request,
-            responses=answers,
+            request=request_text or request,
+            responses=answers if texts is None else texts,
             streamed=self._streamed,
-            function_calls=tuple(self.read_function_calls(answers)),
+            function_calls=tuple(self.read_function_calls(answers) if texts is None else self._calls_in(texts)),
             estimated_tokens=estimated,
             usage=usage,
             image_texts=image_texts,
         )
 
+    def without_ours(self, request: bytes) -> bytes | None:
+        """A request's JSON without what we had added to it; None where it has to be read for that."""
+        return None if self._restore else request
+
+    def _request_text(self, *, inline_data: bool) -> JsonText | None:
+        """None where it has to be read."""
+        kept = self._request
+        if not isinstance(kept, bytes) or is_any_in(self.image_marks, kept) or not (inline_data or not self.inline.may_be_in(kept)):
+            return None
+        kept = self.without_ours(kept)
+        return _as_text(kept) if kept is not None else None
+
+    def _answer_texts(self, *, inline_data: bool) -> Sequence[JsonText] | None:
+        """None where they have to be read."""
+        kept = self._answer_bytes()
+        if kept is None or not (inline_data or not self.inline.may_be_in(kept)):
+            return None
+        if isinstance(self._answers, RecordedEvents):
+            return self._answers.texts()
+        text = _as_text(kept)
+        return None if text is None else [text]
+
+    def _answer_bytes(self) -> bytes | None:
+        answers = self._answers
+        if isinstance(answers, RecordedEvents):
+            return answers.data
+        return answers[0] if len(answers) == 1 and isinstance(answers[0], bytes) else None
+
+    def _answer_values(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
+        kept, usage = self._answers, None
+        if isinstance(kept, RecordedEvents):
+            kept, usage = kept.read(late_usage=late_usage)
+        return [value for answer in kept if (value := self.to_json(answer)) is not None], usage
+
+    def _calls_in(self, texts: Sequence[JsonText]) -> Iterator[FunctionCall]:
+        marks = self.call_marks
+        if marks is not None and not is_any_in(marks, self._answer_bytes() or b""):
+            return iter(())
+        return self.read_function_calls([text.parsed() for text in texts])
+
     def _may_hold_inline(self, kept: Any) -> bool:
         """Whether base64 data may stand in a request or in answers, as they were kept."""
-        if isinstance(kept, RecordedEvents):
-            kept = kept.data
-        elif isinstance(kept, list) and len(kept) == 1:
-            kept = kept[0]
         return not isinstance(kept, bytes) or self.inline.may_be_in(kept)
 
     def to_json(self, value: Any) -> Any:
@@ -231,6 +282,17 @@ class CallContent:
                 else:
                     request[name] = original
         return request
+
+
+def _as_text(kept: bytes) -> JsonText | None:
+    """JSON of an object as text; None where it is something else."""
+    kept = kept.strip()
+    if not (kept.startswith(b"{") and kept.endswith(b"}")):
+        return None
+    try:
+        return JsonText(kept.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def to_json(value: Any) -> Any:

@@ -110,6 +110,7 @@ class GeminiContent(CallContent):
     """The content of a Gemini call."""
 
     inline = InlineRules(keys=frozenset({"data", "bytesBase64Encoded", "imageBytes", "image_bytes"}))
+    call_marks = (b"functionCall", b"function_call")
 
     def to_json(self, value: Any) -> Any:
         """The SDKs' objects as the JSON they were read from."""

@@ -81,7 +81,7 @@ def _read(operation: str, payload: Payload) -> dict[str, Any]:
 
     if payload.content is None:
         return {}
-    messages = read_messages(payload.content.read(inline_data=False, estimate=None))
+    messages = read_messages(payload.content.read(inline_data=False, estimate=None).parsed())
     said = {
         semconv.INPUT_MESSAGES: messages.inputs if operation != _FETCH else [],
         semconv.OUTPUT_MESSAGES: messages.outputs,

@@ -19,7 +19,7 @@ from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import TEXT, Units, has_vision, with_vision
-from payi_otel.payload import Content, Payload
+from payi_otel.payload import Content, JsonText, Payload
 
 if TYPE_CHECKING:
     from payi_otel.config import Settings
@@ -213,7 +213,7 @@ def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str,
 
 
 def _text_of(value: Any) -> str:
-    return to_json(value).decode()
+    return value if type(value) is JsonText else to_json(value).decode()
 
 
 def _headers(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

@@ -33,6 +33,8 @@ class BedrockContent(CallContent):
     """The content of a Bedrock call of any family."""
 
     inline = InlineRules(keys=frozenset({"bytes", "data", "redactedContent"}))
+    call_marks = (b"toolUse", b"tool_use", b"tool_calls")
+    image_marks = (b'"image"',)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools by Converse, by Claude, and in the shape of OpenAI's choices."""

@@ -37,6 +37,8 @@ _NO_TEXT = frozenset({"role", "type", "id", "object"})
 class DatabricksContent(CallContent):
     """The content of a query; the SDK's own objects say themselves as JSON by `as_dict`."""
 
+    call_marks = ()
+
     def to_json(self, value: Any) -> Any:
         """As the SDK sends and reads it."""
         return value.as_dict() if hasattr(value, "as_dict") else super().to_json(value)

@@ -222,6 +222,7 @@ class InteractionContent(CallContent):
     """The content of an interaction."""
 
     inline = InlineRules(keys=frozenset({"data"}))
+    call_marks = (b"function_call", b"arguments_delta")
 
     def to_json(self, value: Any) -> Any:
         """The SDK's objects as the JSON they were read from."""

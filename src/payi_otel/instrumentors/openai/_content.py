@@ -23,6 +23,8 @@ _INLINE = InlineRules(
 _NO_TEXT = frozenset({*_INLINE.keys, "data", "image_url", "type", "role", "id", "call_id", "file_id", "status"})
 """Keys whose values are no tokens of text."""
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "computer_screenshot"})
+_OUR_OPTIONS = b',"stream_options":{"include_usage":true}'
+"""As the SDK writes what we add to a request."""
 _PROMPT_KEYS = ("messages", "input", "instructions", "prompt", "tools", "functions")
 
 
@@ -30,10 +32,18 @@ class OpenAIContent(CallContent):
     """The content of a call through the `openai` SDK."""
 
     inline = _INLINE
+    call_marks = (b"tool_call", b"function_call")
+    image_marks = tuple(f'"{kind}"'.encode() for kind in sorted(_IMAGE_TYPES))
 
     def with_request(self, request: bytes | None, *, estimates: bool) -> OpenAIContent:
         """The same answers to another request: a fetched answer belongs to the call that asked for it."""
         return OpenAIContent(request, self._answers, streamed=self._streamed, estimates=estimates)
+
+    def without_ours(self, request: bytes) -> bytes | None:
+        """Takes out the `stream_options` that are all ours: a key that stands there once, and not in a text, where it would be escaped."""
+        if list(self._restore.items()) != [("stream_options", None)]:
+            return super().without_ours(request)
+        return request.replace(_OUR_OPTIONS, b"") if request.count(b'"stream_options"') == request.count(_OUR_OPTIONS) == 1 else None
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Chat's tool calls, custom tools and the deprecated form; items of the Responses API."""
