@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 _UNRECORDED = re.compile(
@@ -18,4 +19,9 @@ _UNRECORDED = re.compile(
 def without_secrets(headers: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
     """Header pairs that may be recorded: no credentials, no cookies, text values only."""
     items = headers.items() if isinstance(headers, Mapping) or hasattr(headers, "items") else headers
-    return tuple((str(name), value) for name, value in items if isinstance(value, str) and not _UNRECORDED.search(str(name)))
+    return tuple([(str(name), value) for name, value in items if isinstance(value, str) and not _is_secret(str(name))])
+
+
+@lru_cache(maxsize=1024)  # a program meets the same few names over and over
+def _is_secret(name: str) -> bool:
+    return _UNRECORDED.search(name) is not None

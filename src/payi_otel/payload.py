@@ -7,6 +7,7 @@ ends. The span processor claims it in `on_end`; a payload that no processor clai
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -185,16 +186,30 @@ class Payload:
         return f"<Payload {self.category} {self.model} {self.end_reason}>"
 
 
+class Taker(Protocol):
+    """Who gets calls whose spans no processor of ours has seen end."""
+
+    def take(self, payload: Payload, *, late: bool) -> bool:
+        """False where it takes none; `late`: nobody does that still could."""
+        ...
+
+
 class PayloadRegistry:
     """Payloads of the calls that are open, by span id. A span id is random and 64 bit, so one key is enough."""
 
     def __init__(self) -> None:
         self._open: dict[int, Payload] = {}
-        self._takers: list[Callable[[Payload], bool]] = []
+        self._numbers = itertools.count(1)
+        self._takers: list[Taker] = []
+        self._other_takers: list[Taker] = []
         self._endings: list[Callable[[], None]] = []
         self._others: dict[int, bool] = {}
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._open.clear)
+
+    def new_key(self) -> int:
+        """Stands for the span's id of a call whose span does not record."""
+        return -next(self._numbers)
 
     def put(self, span_id: int, payload: Payload) -> None:
         """Keeps a payload from its span's start."""
@@ -220,14 +235,20 @@ class PayloadRegistry:
             with suppress(RuntimeError):  # another thread began or ended a call
                 return list(self._open.items())
 
-    def add_taker(self, take: Callable[[Payload], bool]) -> None:
-        """Adds one who gets payloads of spans that ended unseen by any processor of ours; the last one added that takes it gets it."""
-        self._takers.append(take)
+    def add_taker(self, taker: Taker, *, first: bool = True) -> None:
+        """Adds one who gets payloads of spans that ended unseen by any processor of ours; the last one added that takes it gets it.
 
-    def remove_taker(self, take: Callable[[Payload], bool]) -> None:
+        Args:
+            taker: It.
+            first: Before all that are not.
+        """
+        (self._takers if first else self._other_takers).append(taker)
+
+    def remove_taker(self, taker: Taker) -> None:
         """Takes one out."""
-        with suppress(ValueError):
-            self._takers.remove(take)
+        for takers in (self._takers, self._other_takers):
+            with suppress(ValueError):
+                takers.remove(taker)
 
     def before_shutdown(self, end: Callable[[], None]) -> None:
         """Adds what ends, or names as lost, calls that are open when delivery shuts down; each once."""
@@ -250,7 +271,12 @@ class PayloadRegistry:
 
     def offer(self, payload: Payload) -> None:
         """Hands over the payload of a call whose span does not record, so that no processor will see it end."""
-        if not any(take(payload) for take in reversed(self._takers)) and payload.ticket is not None:
+        for late in (False, True):
+            for takers in (self._takers, self._other_takers):
+                for taker in reversed(takers):
+                    if taker.take(payload, late=late):
+                        return
+        if payload.ticket is not None:
             payload.ticket.give_up()
 
     def __len__(self) -> int:

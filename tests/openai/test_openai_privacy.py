@@ -71,7 +71,7 @@ def application(monkeypatch: pytest.MonkeyPatch) -> Callable[..., InMemorySpanEx
     def start(**arguments: Any) -> InMemorySpanExporter:
         exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False, **arguments)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
-        monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
         return exporter
 
     return start

@@ -63,10 +63,7 @@ def set_propagation(fields: tuple[str, ...] = DEFAULT_FIELDS, trust_inbound: boo
 def without_payi_baggage(context: Context) -> Context:
     """The context without our entries, others' left alone; the same object where there is none of ours."""
     entries = baggage.get_all(context)
-    for name in entries:
-        if name.startswith(PREFIX):
-            break
-    else:
+    if not entries or not any(name.startswith(PREFIX) for name in entries):
         return context
     others = [(name, value) for name, value in entries.items() if not name.startswith(PREFIX)]
     context = baggage.clear(context)

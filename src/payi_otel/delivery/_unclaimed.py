@@ -1,4 +1,4 @@
-"""Payloads of calls whose spans nobody saw end (sampled away, or still in a batch): they become packets all the same."""
+"""Payloads of calls whose spans nobody saw end (there is none, it was sampled away, it is still in a batch): packets all the same."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ from payi_otel.delivery.intake import Intake
 from payi_otel.payload import Payload, registry
 
 
-def feed_unclaimed(intake: Intake) -> Callable[[], None]:
-    """Has the registry give them to this intake, which is not kept alive for it; after its queue's shutdown they count as dropped there.
+class _Taker:
+    """An intake, which is not kept alive for it."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = weakref.ref(intake)
+
+    def take(self, payload: Payload, *, late: bool) -> bool:
+        """Gives it a call; False where it takes none. After its queue's shutdown it does, where nobody else is: to count it as lost."""
+        intake = self._intake()
+        if intake is None or (intake.is_closed and not late):
+            return False
+        intake.offer_unseen(payload)
+        return True
+
+
+def feed_unclaimed(intake: Intake, *, first: bool) -> Callable[[], None]:
+    """Has the registry give them to this intake.
+
+    Args:
+        intake: It.
+        first: Before all that are not: the application's own `payi_instrument()` counts more than an exporter in some pipeline.
 
     Returns:
         A function that ends this.
     """
-    reference = weakref.ref(intake)
-
-    def take(payload: Payload) -> bool:
-        taker = reference()
-        if taker is not None:
-            taker.offer_unseen(payload)
-        return taker is not None
-
-    registry.add_taker(take)
-    weakref.finalize(intake, registry.remove_taker, take).atexit = False
-    return lambda: registry.remove_taker(take)
+    taker = _Taker(intake)
+    registry.add_taker(taker, first=first)
+    weakref.finalize(intake, registry.remove_taker, taker).atexit = False
+    return lambda: registry.remove_taker(taker)

@@ -123,6 +123,11 @@ class Intake:
         for span in spans:
             self.end(span)
 
+    @property
+    def is_closed(self) -> bool:
+        """Its queue has been shut down."""
+        return self._queue.is_closed
+
     def offer_unseen(self, payload: Payload) -> None:
         """Takes a call of ours whose span no pipeline of ours has seen end."""
         sightings.add(Call(payload, 0, OWN_SCOPES, is_sent=True))

@@ -108,6 +108,11 @@ class DeliveryQueue:
             self._finished.set()
 
     @property
+    def is_closed(self) -> bool:
+        """True from its shutdown on."""
+        return self._is_closed
+
+    @property
     def sink(self) -> Sink:
         """Where packets go."""
         return self._sink

@@ -50,7 +50,7 @@ class _QueueExporter(SpanExporter):
         self.queue, self.settings = queue, settings
         self.is_shut_down = False
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
-        feed_unclaimed(self._intake)
+        feed_unclaimed(self._intake, first=False)
         defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)
         self._limits: object | None = None
         if settings.on_limit is not None or settings.enforce_limits:

@@ -17,15 +17,16 @@ from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
 
 _PREFIX = HEADER_PREFIX.encode()
-_PREFIX_CHARS = len(_PREFIX)
 
 
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
 
-    __slots__ = ("_head", "proxied_body", "received", "request", "response", "route", "sent", "xproxy_result")
+    __slots__ = ("_head", "instance", "proxied_body", "received", "request", "response", "route", "sent", "xproxy_result")
 
-    def __init__(self) -> None:
+    def __init__(self, instance: Any = None) -> None:
+        self.instance = instance
+        """The resource object whose call it is."""
         self.request: Any = None
         self.response: Any = None
         self.sent: bytes | None = None
@@ -47,7 +48,7 @@ class HttpExchange:
     def let_go(self) -> None:
         """Keeps of the response its status and headers only: whoever gets it to read decides how long it lives."""
         self._head = (self.headers, self.status)
-        self.response = None
+        self.response = self.instance = None
 
     @property
     def is_proxied(self) -> bool:
@@ -87,6 +88,12 @@ class HttpExchange:
 current_exchange: ContextVar[HttpExchange | None] = ContextVar("payi_http_exchange", default=None)
 
 
+def is_inside(instance: Any) -> bool:
+    """True within a call of the same resource object: an SDK method that calls another wrapped one is one call."""
+    exchange = current_exchange.get()
+    return exchange is not None and exchange.instance is instance and instance is not None
+
+
 def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Wraps an SDK's `_build_request`."""
     request = wrapped(*args, **kwargs)
@@ -114,7 +121,7 @@ def drop_our_headers(request: Any) -> None:
     with guard("reading a request's headers"):
         headers = request.headers
         raw = getattr(headers, "raw", None)  # as httpx keeps them: looking through their texts takes ten times as long
-        if raw is not None and not any(name[:_PREFIX_CHARS].lower() == _PREFIX for name, _ in raw):
+        if raw is not None and _PREFIX not in b" ".join([name for name, _ in raw]).lower():
             return
         ours = [name for name in headers if name.lower().startswith(HEADER_PREFIX)]
         if ours and PROXY_PATH not in str(request.url):

@@ -183,9 +183,10 @@ class CallContent:
         answers, usage = self._answer_values(late_usage=not is_text) if texts is None else ([], None)
         estimated = self.estimate(request, answers, estimate) if estimate and self._estimates and usage is None else None
         image_texts = tuple(self.prompt_texts(request)) if self.has_image(request) else None
-        if not inline_data:
-            request = self.inline.strip(request) if self._may_hold_inline(self._request) else request
-            answers = [self.inline.strip(answer) for answer in answers] if self._may_hold_inline(self._answer_bytes()) else answers
+        if request is not None and not inline_data and self._may_hold_inline(self._request):
+            request = self.inline.strip(request)
+        if answers and not inline_data and self._may_hold_inline(self._answer_bytes()):
+            answers = [self.inline.strip(answer) for answer in answers]
         return Content(
             request=request_text or request,
             responses=answers if texts is None else texts,

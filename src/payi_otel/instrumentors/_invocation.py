@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import Any, Literal
 
 from opentelemetry import context as otel_context
-from opentelemetry.context import Context, create_key, set_value
+from opentelemetry.context import Context, set_value
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
@@ -36,7 +36,6 @@ from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registr
 _MAX_FRAMES = 50
 """Frames kept of the caller's stack, nearest first: enough to find the call, and bounded under deep recursion."""
 
-_ACTIVE_KEY = create_key("payi.active_call")
 _UTIL_GENAI = "opentelemetry.util.genai.invocation"
 
 
@@ -101,7 +100,7 @@ class OtherCall:
     """Makes its packet's id of the call's, e.g. `advisor.1`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a provider's reader makes of an answer, or of as much of a stream as has come."""
 
@@ -134,15 +133,10 @@ def caller_frames(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
     return tuple(frames)
 
 
-def is_inside(instance: Any) -> bool:
-    """True within a call of the same resource object: an SDK method that calls another wrapped one is one call."""
-    return otel_context.get_value(_ACTIVE_KEY) is instance
-
-
 class Invocation:
     """The one mutable object of a call."""
 
-    __slots__ = ("_context", "_open", "_operation", "_span", "_start_ns", "_tracer", "exchange", "payload", "request")
+    __slots__ = ("_context", "_key", "_open", "_operation", "_span", "_start_ns", "_tracer", "exchange", "payload", "request")
 
     def __init__(
         self, tracer: Tracer, operation: str, request: Request, scope: Scope, module: str, instance: Any, frame: FrameType | None
@@ -150,7 +144,7 @@ class Invocation:
         client = request.client
         self.request = request
         self._tracer, self._operation = tracer, operation
-        self.exchange = HttpExchange()
+        self.exchange = HttpExchange(instance)
         self.payload = Payload(
             scope=scope,
             category=client.category,
@@ -170,10 +164,10 @@ class Invocation:
             kind=SpanKind.CLIENT,
             attributes=_start_attributes(operation, request),
         )
-        self._context = _inner_context(current, self._span, instance)
+        self._context = _inner_context(current, self._span)
         self._open = [True]
-        if self._span.is_recording():
-            registry.put(self._span.get_span_context().span_id, self.payload)
+        self._key = self._span.get_span_context().span_id if self._span.is_recording() else registry.new_key()
+        registry.put(self._key, self.payload)
         self._start_ns = time.perf_counter_ns()
 
     def attach(self) -> Any:
@@ -282,6 +276,21 @@ class Invocation:
 
     def _end_span(self, reason: EndReason, answer: Answer, error: BaseException | None, *, is_said: bool) -> None:
         span, payload = self._span, self.payload
+        makes_packet = self._makes_packet(answer)
+        if self.exchange.is_proxied:
+            with guard("reading the proxy's result"):
+                settle_proxied(payload, self.exchange)
+        elif not makes_packet and payload.ticket is not None:
+            payload.ticket.settle(None)
+        if not makes_packet:
+            registry.claim(self._key)
+        if is_said or span.is_recording():
+            self._say(reason, answer, error, is_said=is_said)
+        span.end()
+        registry.hand_over(self._key)
+
+    def _say(self, reason: EndReason, answer: Answer, error: BaseException | None, *, is_said: bool) -> None:
+        span, payload = self._span, self.payload
         attributes = _end_attributes(reason, answer, payload, self.request)
         if error is not None or answer.failure is not None:
             attributes[semconv.ERROR_TYPE] = _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0]
@@ -289,23 +298,9 @@ class Invocation:
             span.set_status(Status(StatusCode.ERROR))
         if is_said:
             say_content(span, self._operation, payload, {**_start_attributes(self._operation, self.request), **attributes})
-        makes_packet = self._makes_packet(answer)
         if self.exchange.is_proxied:
             attributes[semconv.PAYI_PROXIED] = True
-            with guard("reading the proxy's result"):
-                settle_proxied(payload, self.exchange)
-        elif not makes_packet and payload.ticket is not None:
-            payload.ticket.settle(None)
-        if not span.is_recording():
-            span.end()
-            if makes_packet:
-                registry.offer(payload)
-            return
-        if not makes_packet:
-            registry.claim(span.get_span_context().span_id)
         span.set_attributes(attributes)
-        span.end()
-        registry.hand_over(span.get_span_context().span_id)
 
     def _close(self) -> bool:
         try:
@@ -379,8 +374,8 @@ def _end_attributes(reason: EndReason, answer: Answer, payload: Payload, request
     return attributes
 
 
-def _inner_context(current: Context, span: Span, instance: Any) -> Context:
-    context = set_value(_ACTIVE_KEY, instance, set_span_in_context(span, without_payi_baggage(current)))
+def _inner_context(current: Context, span: Span) -> Context:
+    context = set_span_in_context(span, without_payi_baggage(current))
     genai = sys.modules.get(_UTIL_GENAI)
     if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span
         context = set_value(genai.CLIENT_INFERENCE_CONTEXT_KEY, genai.InferenceData(), context)

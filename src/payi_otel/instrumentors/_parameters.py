@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from payi_otel import semconv
-from payi_otel.instrumentors._values import get
+from payi_otel.instrumentors._values import fields_of, get
 
 _MAX_INT64 = 2**63 - 1
 """OTLP's bound: an exporter of the application's would lose a whole batch of spans to a larger number."""
@@ -61,9 +61,11 @@ def read_parameters(source: Any, names: Mapping[str, str]) -> dict[str, Any]:
         names: The attribute of each of the source's fields; what an SDK puts in place of what was not given is left out.
     """
     attributes: dict[str, Any] = {}
-    if source is None:
-        return attributes
+    source = fields_of(source)
+    is_json = isinstance(source, dict)
     for name, attribute in names.items():
+        if is_json and name not in source:
+            continue
         value = get(source, name)
         if value is None:
             continue

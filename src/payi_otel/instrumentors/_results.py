@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import Any, Final
 
-from payi_otel._guard import guard
+from payi_otel._guard import log_fault
 from payi_otel.payload import Ticket
 
 NAME: Final = "xproxy_result"
@@ -22,6 +22,18 @@ _by_object: dict[int, tuple[weakref.ref[Any], Ticket]] = {}
 _by_id: dict[str, Ticket | None] = {}
 """None for an id that several calls have had: servers exist that give them all the same one."""
 _described: set[type] = set()
+
+
+class _Reference(weakref.ref[Any]):
+    """Knows where it stands: a function of each one's own would take longer to make than all of this."""
+
+    __slots__ = ("key",)
+    key: int
+
+
+def _forget(reference: weakref.ref[Any]) -> None:
+    if isinstance(reference, _Reference):
+        _by_object.pop(reference.key, None)
 
 
 class _Descriptor:
@@ -38,13 +50,16 @@ def attach(thing: Any, ticket: Ticket | None) -> None:
     """Gives a response, a stream or a chunk its `xproxy_result`; does nothing where an object cannot have one."""
     if ticket is None or thing is None:
         return
-    with guard("attaching a result"):
-        cls = type(thing)
+    cls = type(thing)
+    try:
         if cls not in _described:
             describe(cls)
         if hasattr(cls, "__weakref__"):
-            key = id(thing)
-            _by_object[key] = (weakref.ref(thing, lambda _: _by_object.pop(key, None)), ticket)
+            reference = _Reference(thing, _forget)
+            reference.key = key = id(thing)
+            _by_object[key] = (reference, ticket)
+    except Exception as fault:
+        log_fault("attaching a result", fault)
 
 
 def remember(response_id: str | None, ticket: Ticket | None) -> None:

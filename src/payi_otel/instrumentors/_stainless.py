@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -28,21 +29,21 @@ class ClientBook:
 
     def __init__(self, read: Callable[[Any, Any], ClientFacts]) -> None:
         self._read = read
-        self._known: WeakKeyDictionary[Any, tuple[Any, ClientFacts]] = WeakKeyDictionary()
+        self._known: dict[int, tuple[weakref.ref[Any], Any, ClientFacts]] = {}
+        """By the `id` of a client: one may be compared in any way."""
 
     def __call__(self, resource: Any) -> ClientFacts:
         """Of the client behind a resource object (`client.chat.completions`, `client.messages`, ...)."""
         client = getattr(resource, "_client", None)
         url = getattr(client, "base_url", None)
-        try:
-            known = self._known.get(client)
-            if known is not None and known[0] is url:
-                return known[1]
-            facts = self._read(client, url)
-            self._known[client] = (url, facts)
-            return facts
-        except TypeError:  # a client of somebody's own that cannot be remembered
-            return self._read(client, url)
+        key = id(client)
+        known = self._known.get(key)
+        if known is not None and known[1] is url and known[0]() is client:
+            return known[2]
+        facts = self._read(client, url)
+        with suppress(TypeError):  # a client of somebody's own that cannot be remembered
+            self._known[key] = (weakref.ref(client, lambda _: self._known.pop(key, None)), url, facts)
+        return facts
 
 
 class StainlessOperation(Operation):

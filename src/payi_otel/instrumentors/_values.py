@@ -15,6 +15,20 @@ def get(value: Any, name: str) -> Any:
     return getattr(value, name, None)
 
 
+def fields_of(value: Any) -> Any:
+    """The same for reading many fields of: the fields of a model of pydantic's, which takes its time to say that it has none of a name.
+
+    Returns:
+        What `get` takes; {} for None.
+    """
+    if value is None:
+        return {}
+    extra = getattr(value, "__pydantic_extra__", value)
+    if extra is value:  # JSON, or somebody's own object
+        return value
+    return {**vars(value), **extra} if extra else vars(value)
+
+
 def count_of(value: Any, name: str, problems: list[str]) -> int:
     """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
     number = get(value, name)

@@ -18,8 +18,8 @@ from opentelemetry.trace import Tracer
 from payi_otel._guard import guard, log_fault
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.errors import LimitExceeded
-from payi_otel.instrumentors._capture import current_exchange
-from payi_otel.instrumentors._invocation import Answer, Invocation, Request, is_inside
+from payi_otel.instrumentors._capture import current_exchange, is_inside
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Operation, status_of
 from payi_otel.instrumentors._proxy import can_route, route_of
 from payi_otel.instrumentors._stream import settle, settle_async

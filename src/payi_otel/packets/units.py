@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from payi_otel import semconv
 
@@ -28,8 +28,7 @@ _MAX_INT64 = 2**63 - 1
 """OTLP's bound: an exporter of the application's would lose a whole batch of spans to a larger number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Units:
+class Units(NamedTuple):
     """One unit's count on each side."""
 
     input: int = 0

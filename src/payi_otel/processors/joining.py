@@ -1,11 +1,11 @@
-"""The provider our spans come from: the application's own as soon as it has one, a private one until then.
+"""The provider our spans come from: the application's own as soon as it has one.
 
-The private one is never set as the global one, so an application that sets up OpenTelemetry later is not in its way.
+Until then a call has no span, for nobody could see it; or, where spans go out by OTLP, one of a private provider's, which is never set as
+the global one, so an application that sets up OpenTelemetry later is not in its way.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -14,10 +14,8 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 
 from payi_otel._guard import guard
 from payi_otel.processors.recording import record_calls
@@ -49,19 +47,13 @@ class _Attached(SpanProcessor):
 
 
 class _PrivateTracerProvider(TracerProvider):
-    """Bound by no `OTEL_*` limit meant for the application's spans; nothing of it runs when the process forks.
+    """With the resource, the limits and the sampler of the environment; nothing of it runs when the process forks."""
 
-    Where its spans go out by OTLP, it has the resource and the sampler of the environment.
-    """
-
-    def __init__(self, otlp: SpanProcessor | None) -> None:
-        if otlp is None:
-            unlimited = SpanLimits(*[SpanLimits.UNSET] * len(inspect.signature(SpanLimits).parameters))
-            super().__init__(sampler=ALWAYS_ON, resource=Resource.get_empty(), shutdown_on_exit=False, span_limits=unlimited)
-        else:
-            super().__init__()
-            self.add_span_processor(otlp)
-            record_calls(self)
+    def __init__(self, otlp: SpanProcessor, processor: SpanProcessor) -> None:
+        super().__init__()
+        self.add_span_processor(otlp)
+        record_calls(self)
+        self.add_span_processor(processor)
 
     def _handle_fork(self) -> None:
         """The SDK's own looks up the process's resource in threads of its own, in every child, even one that goes on to exec."""
@@ -78,15 +70,17 @@ class JoiningTracerProvider(trace.TracerProvider):
             otlp: Where spans also go while the application has no provider.
         """
         self._attached, self._others = _Attached(processor), list[_Attached]()
-        self._private = _PrivateTracerProvider(otlp)
-        self._private.add_span_processor(self._attached)
-        self._joined: trace.TracerProvider = self._private
+        self._private = _PrivateTracerProvider(otlp, self._attached) if otlp is not None else None
+        self._joined: trace.TracerProvider = self._private or NoOpTracerProvider()
         self._lock = Lock()
         self._unfollow = _after_set(self.current)
+        trace.get_tracer_provider()
         self.current()
 
     def current(self) -> trace.TracerProvider:
         """The application's provider if it takes span processors; ours is added to it once."""
+        if getattr(trace, "_TRACER_PROVIDER", self) is None:  # what the environment names was loaded when we began
+            return self._joined
         provider = trace.get_tracer_provider()
         if provider is self._joined or not hasattr(provider, "add_span_processor"):
             return self._joined
@@ -113,7 +107,8 @@ class JoiningTracerProvider(trace.TracerProvider):
         self._unfollow()
         for attached in (self._attached, *self._others):
             attached.processor = None
-        self._private.shutdown()
+        if self._private is not None:
+            self._private.shutdown()
 
     def get_tracer(self, instrumenting_module_name: str, *args: Any, **kwargs: Any) -> Tracer:
         """A tracer that follows the application's provider."""

@@ -29,7 +29,7 @@ class RetryQueueSpanProcessor(SpanProcessor):
         """
         self._queue = queue
         self._intake = Intake(queue, sees_starts=True, categories=categories)
-        self.leave = feed_unclaimed(self._intake)
+        self.leave = feed_unclaimed(self._intake, first=True)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Notes whose call it is, and what it stands in."""

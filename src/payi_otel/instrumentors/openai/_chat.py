@@ -12,7 +12,7 @@ from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import output_type
-from payi_otel.instrumentors._values import get
+from payi_otel.instrumentors._values import fields_of, get
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import read_usage
@@ -247,6 +247,7 @@ def _read_again() -> ChatStreamReader:
 
 
 def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:
+    result = fields_of(result)
     tier, fingerprint = get(result, "service_tier"), get(result, "system_fingerprint")
     told = {semconv.OPENAI_RESPONSE_SERVICE_TIER: tier, semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT: fingerprint}
     return Answer(

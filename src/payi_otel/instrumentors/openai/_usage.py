@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from payi_otel.instrumentors._values import count_of, fit, get
+from payi_otel.instrumentors._values import count_of, fields_of, fit, get
 from payi_otel.packets.units import (
     AUDIO,
     AUDIO_CACHE_READ,
@@ -71,14 +71,15 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         usage: The provider's usage.
         web_searches: Searches the provider ran for the call, which it bills apart from tokens.
     """
+    usage = fields_of(usage)
     names = _names_of(usage)
     if names is None:
         return None
     name_in, name_out = names
     problems: list[str] = []
     total_in, total_out = count_of(usage, name_in, problems), count_of(usage, name_out, problems)
-    input_parts = _input_parts(get(usage, name_in + "_details"), problems)
-    outs = get(usage, name_out + "_details")
+    input_parts = _input_parts(fields_of(get(usage, name_in + "_details")), problems)
+    outs = fields_of(get(usage, name_out + "_details"))
     output_parts = {
         REASONING: count_of(outs, "reasoning_tokens", problems),
         AUDIO: count_of(outs, "audio_tokens", problems),
@@ -103,13 +104,14 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
 def _names_of(usage: Any) -> tuple[str, str] | None:
     """What this usage calls its two totals; None where it has neither."""
     for names in _TOTALS:
-        if any(get(usage, name) is not None for name in names):
+        if get(usage, names[0]) is not None or get(usage, names[1]) is not None:
             return names
     return None
 
 
 def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
-    cached, audio, image = (count_of(details, name, problems) for name in ("cached_tokens", "audio_tokens", "image_tokens"))
+    cached, audio = count_of(details, "cached_tokens", problems), count_of(details, "audio_tokens", problems)
+    image = count_of(details, "image_tokens", problems)
     split = get(details, "cached_tokens_details")
     cached_audio = cached_image = 0
     if split is not None:
