@@ -42,18 +42,16 @@ class FunctionCall:
     arguments: str | None = None
 
 
-class JsonText(str):
-    """JSON as it went over the wire: nobody had to read it."""
+class JsonTexts(list[str]):
+    """JSON values as they went over the wire: nobody had to read them."""
 
-    __slots__ = ()
-
-    def parsed(self) -> Any:
-        """Its value.
+    def parsed(self) -> list[Any]:
+        """Their values.
 
         Raises:
-            orjson.JSONDecodeError: It is none.
+            orjson.JSONDecodeError: One is none.
         """
-        return orjson.loads(str(self))  # orjson takes no class of ours
+        return [orjson.loads(text) for text in self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +59,9 @@ class Content:
     """What was said in a call, as JSON values; made in the worker, never in the call."""
 
     request: Any | None
-    """A JSON value, or a `JsonText`."""
+    """A JSON value, or `JsonTexts` with one."""
     responses: Sequence[Any]
-    """The same; one for a plain answer, one an event for a stream."""
+    """JSON values, or `JsonTexts`; one for a plain answer, one an event for a stream."""
     streamed: bool
     function_calls: Sequence[FunctionCall] = ()
     estimated_tokens: tuple[int, int] | None = None
@@ -75,11 +73,9 @@ class Content:
 
     def parsed(self) -> Content:
         """The same with every text read."""
-        return replace(self, request=_parsed(self.request), responses=[_parsed(answer) for answer in self.responses])
-
-
-def _parsed(value: Any) -> Any:
-    return value.parsed() if isinstance(value, JsonText) else value
+        request = self.request.parsed()[0] if isinstance(self.request, JsonTexts) else self.request
+        responses = self.responses.parsed() if isinstance(self.responses, JsonTexts) else self.responses
+        return replace(self, request=request, responses=responses)
 
 
 class ContentReader(Protocol):

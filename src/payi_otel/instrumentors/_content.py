@@ -13,7 +13,7 @@ from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._raw import read_events, read_texts
 from payi_otel.packets.counting import TokenCounter, by_length
 from payi_otel.packets.units import Usage
-from payi_otel.payload import Content, FunctionCall, JsonText
+from payi_otel.payload import Content, FunctionCall, JsonTexts
 from payi_otel.semconv import NOT_INSTRUMENTED
 
 _MIN_INLINE_CHARS = 256
@@ -103,10 +103,10 @@ class RecordedEvents:
         """All of the bytes."""
         return b"".join(self._pieces)
 
-    def texts(self) -> list[JsonText] | None:
+    def texts(self) -> JsonTexts | None:
         """The JSON of the events that were taken, as it came; None where they came in another form, or are no text."""
         texts = read_texts(self.data) if self._parse is read_events else None
-        return texts[: self._taken] if texts is not None else None
+        return JsonTexts(texts[: self._taken]) if texts is not None else None
 
     def read(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
         """The events that were taken; and the usage, where it had come already when the caller left."""
@@ -201,23 +201,22 @@ class CallContent:
         """A request's JSON without what we had added to it; None where it has to be read for that."""
         return None if self._restore else request
 
-    def _request_text(self, *, inline_data: bool) -> JsonText | None:
+    def _request_text(self, *, inline_data: bool) -> JsonTexts | None:
         """None where it has to be read."""
         kept = self._request
         if not isinstance(kept, bytes) or is_any_in(self.image_marks, kept) or not (inline_data or not self.inline.may_be_in(kept)):
             return None
         kept = self.without_ours(kept)
-        return _as_text(kept) if kept is not None else None
+        return _as_texts(kept) if kept is not None else None
 
-    def _answer_texts(self, *, inline_data: bool) -> Sequence[JsonText] | None:
+    def _answer_texts(self, *, inline_data: bool) -> JsonTexts | None:
         """None where they have to be read."""
         kept = self._answer_bytes()
         if kept is None or not (inline_data or not self.inline.may_be_in(kept)):
             return None
         if isinstance(self._answers, RecordedEvents):
             return self._answers.texts()
-        text = _as_text(kept)
-        return None if text is None else [text]
+        return _as_texts(kept)
 
     def _answer_bytes(self) -> bytes | None:
         answers = self._answers
@@ -231,11 +230,11 @@ class CallContent:
             kept, usage = kept.read(late_usage=late_usage)
         return [value for answer in kept if (value := self.to_json(answer)) is not None], usage
 
-    def _calls_in(self, texts: Sequence[JsonText]) -> Iterator[FunctionCall]:
+    def _calls_in(self, texts: JsonTexts) -> Iterator[FunctionCall]:
         marks = self.call_marks
         if marks is not None and not is_any_in(marks, self._answer_bytes() or b""):
             return iter(())
-        return self.read_function_calls([text.parsed() for text in texts])
+        return self.read_function_calls(texts.parsed())
 
     def _may_hold_inline(self, kept: Any) -> bool:
         """Whether base64 data may stand in a request or in answers, as they were kept."""
@@ -285,13 +284,13 @@ class CallContent:
         return request
 
 
-def _as_text(kept: bytes) -> JsonText | None:
-    """JSON of an object as text; None where it is something else."""
+def _as_texts(kept: bytes) -> JsonTexts | None:
+    """JSON of an object as the only text; None where it is something else."""
     kept = kept.strip()
     if not (kept.startswith(b"{") and kept.endswith(b"}")):
         return None
     try:
-        return JsonText(kept.decode())
+        return JsonTexts([kept.decode()])
     except UnicodeDecodeError:
         return None
 

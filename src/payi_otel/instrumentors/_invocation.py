@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, set_value
-from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
 from payi_otel import semconv
@@ -375,7 +375,9 @@ def _end_attributes(reason: EndReason, answer: Answer, payload: Payload, request
 
 
 def _inner_context(current: Context, span: Span) -> Context:
-    context = set_span_in_context(span, without_payi_baggage(current))
+    context = without_payi_baggage(current)
+    if span is not get_current_span(current):
+        context = set_span_in_context(span, context)
     genai = sys.modules.get(_UTIL_GENAI)
     if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span
         context = set_value(genai.CLIENT_INFERENCE_CONTEXT_KEY, genai.InferenceData(), context)

@@ -20,7 +20,7 @@ from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._results import attach
 from payi_otel.instrumentors._stream import Tap, reader_codes, settle, settle_async, tap_iterator
-from payi_otel.payload import ContentReader, JsonText
+from payi_otel.payload import ContentReader
 
 _EVENT_END = re.compile(rb"\n\r?\n|\r\r")
 _MAX_END = 3
@@ -85,26 +85,24 @@ def read_events(data: bytes) -> Iterator[dict[str, Any]]:
             yield value
 
 
-def read_texts(data: bytes) -> list[JsonText] | None:
+def read_texts(data: bytes) -> list[str] | None:
     """The same as texts, none of them read; None where one of them is not plain text in one line."""
     data = data.replace(b"\r\n", b"\n")
-    texts: list[JsonText] = []
-    has_data = False
+    texts: list[str] = []
     try:
-        lines = [] if b"\r" in data else data.decode().split("\n")
+        events = [] if b"\r" in data else data.decode().split("\n\n")
     except UnicodeDecodeError:
         return None
-    for line in lines:
-        if line.startswith("data:"):
-            text = line[5:].strip()
-            if has_data or (text.startswith("{") and not text.endswith("}")):
+    for event in events:
+        if event.startswith("data: {") and event.endswith("}") and "\n" not in event:  # the usual one
+            texts.append(event[6:])
+            continue
+        lines = [line[5:].strip() for line in event.split("\n") if line.startswith("data:")]
+        if lines and lines[0].startswith("{"):
+            if len(lines) > 1 or not lines[0].endswith("}"):
                 return None
-            has_data = True
-            if text.startswith("{"):
-                texts.append(JsonText(text))
-        elif not line:
-            has_data = False
-    return texts if lines else None
+            texts += lines
+    return texts if events else None
 
 
 def _value_of(event: bytes) -> dict[str, Any] | None:

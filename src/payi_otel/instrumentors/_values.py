@@ -51,6 +51,8 @@ def _odd_count(number: Any, name: str, problems: list[str]) -> int:
 
 def fit(side: str, parts: dict[str, int], total: int) -> list[str]:
     """Cuts parts that exceed their total, in their order, so that the units still add up to what the provider billed."""
+    if not parts:
+        return []
     excess = sum(parts.values()) - total
     if excess <= 0:
         return []

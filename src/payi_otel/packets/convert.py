@@ -19,7 +19,7 @@ from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import TEXT, Units, has_vision, with_vision
-from payi_otel.payload import Content, JsonText, Payload
+from payi_otel.payload import Content, JsonTexts, Payload
 
 if TYPE_CHECKING:
     from payi_otel.config import Settings
@@ -205,7 +205,8 @@ def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str,
         return said
     if content is not None:
         said["provider_request_json"] = _text_of(content.request) if content.request is not None else None
-        answers = [_text_of(answer) for answer in content.responses]
+        said_back = content.responses
+        answers = said_back if isinstance(said_back, JsonTexts) else [_text_of(answer) for answer in said_back]
         said["provider_response_json"] = answers if content.streamed or len(answers) != 1 else answers[0]
     if payload.error_body:
         said["provider_response_json"] = payload.error_body
@@ -213,7 +214,7 @@ def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str,
 
 
 def _text_of(value: Any) -> str:
-    return value if type(value) is JsonText else to_json(value).decode()
+    return value[0] if isinstance(value, JsonTexts) else to_json(value).decode()
 
 
 def _headers(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

@@ -101,7 +101,10 @@ class Chat(OpenAIOperation):
 
     def parameters(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """With the form of the answer."""
-        return {**super().parameters(asked), **output_type(asked.get("response_format"))}
+        attributes = super().parameters(asked)
+        if "response_format" in asked:
+            attributes.update(output_type(asked["response_format"]))
+        return attributes
 
     def read_answer(self, result: Any) -> Answer:
         """Reads a `ChatCompletion`."""
@@ -249,14 +252,18 @@ def _read_again() -> ChatStreamReader:
 def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:
     result = fields_of(result)
     tier, fingerprint = get(result, "service_tier"), get(result, "system_fingerprint")
-    told = {semconv.OPENAI_RESPONSE_SERVICE_TIER: tier, semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT: fingerprint}
+    attributes = {}
+    if isinstance(tier, str):
+        attributes[semconv.OPENAI_RESPONSE_SERVICE_TIER] = tier
+    if isinstance(fingerprint, str):
+        attributes[semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = fingerprint
     return Answer(
         response_id=get(result, "id") or None,
         model=get(result, "model") or None,
         finish_reasons=reasons,
         usage=read_usage(usage),
         service_tier=tier if isinstance(tier, str) else None,
-        attributes={name: value for name, value in told.items() if isinstance(value, str)},
+        attributes=attributes,
     )
 
 

@@ -85,9 +85,11 @@ def note_deployment(invocation: Invocation) -> None:
 
 def request_body(invocation: Invocation) -> bytes | dict[str, Any] | None:
     """The JSON that was sent; of a form, the fields that are no file."""
-    headers = getattr(invocation.exchange.request, "headers", None) or {}
-    if str(headers.get("content-type")).startswith("multipart/"):
-        return sent_fields(invocation.request.kwargs)
+    kwargs = invocation.request.kwargs
+    if not _FILES.isdisjoint(kwargs):
+        headers = getattr(invocation.exchange.request, "headers", None) or {}
+        if str(headers.get("content-type")).startswith("multipart/"):
+            return sent_fields(kwargs)
     return invocation.exchange.request_body()
 
 

@@ -61,6 +61,7 @@ UNIT_SOURCES = (
     UnitSource(_SPEECH, TEXT, "input", "input_tokens"),
     UnitSource(_SPEECH, AUDIO, "output", "output_tokens"),
 )
+_CACHE_READS = (TEXT_CACHE_READ, AUDIO_CACHE_READ, VISION_CACHE_READ)
 _TOTALS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
@@ -79,12 +80,7 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
     problems: list[str] = []
     total_in, total_out = count_of(usage, name_in, problems), count_of(usage, name_out, problems)
     input_parts = _input_parts(fields_of(get(usage, name_in + "_details")), problems)
-    outs = fields_of(get(usage, name_out + "_details"))
-    output_parts = {
-        REASONING: count_of(outs, "reasoning_tokens", problems),
-        AUDIO: count_of(outs, "audio_tokens", problems),
-        IMAGE: count_of(outs, "image_tokens", problems),
-    }
+    output_parts = _output_parts(fields_of(get(usage, name_out + "_details")), problems)
     problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
     if get(usage, "total_tokens") is not None:
         total = count_of(usage, "total_tokens", problems)
@@ -94,9 +90,9 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         units=_units(input_parts, total_in, output_parts, total_out, web_searches),
         input_tokens=total_in,
         output_tokens=total_out,
-        cache_read_tokens=input_parts[TEXT_CACHE_READ] + input_parts[AUDIO_CACHE_READ] + input_parts[VISION_CACHE_READ],
-        cache_write_tokens=input_parts[TEXT_CACHE_WRITE],
-        reasoning_tokens=output_parts[REASONING],
+        cache_read_tokens=sum([input_parts.get(name, 0) for name in _CACHE_READS]),
+        cache_write_tokens=input_parts.get(TEXT_CACHE_WRITE, 0),
+        reasoning_tokens=output_parts.get(REASONING, 0),
         mismatch="; ".join(problems) or None,
     )
 
@@ -109,7 +105,19 @@ def _names_of(usage: Any) -> tuple[str, str] | None:
     return None
 
 
+def _output_parts(details: Any, problems: list[str]) -> dict[str, int]:
+    if not details:
+        return {}
+    return {
+        REASONING: count_of(details, "reasoning_tokens", problems),
+        AUDIO: count_of(details, "audio_tokens", problems),
+        IMAGE: count_of(details, "image_tokens", problems),
+    }
+
+
 def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
+    if not details:
+        return {}
     cached, audio = count_of(details, "cached_tokens", problems), count_of(details, "audio_tokens", problems)
     image = count_of(details, "image_tokens", problems)
     split = get(details, "cached_tokens_details")
@@ -130,6 +138,8 @@ def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
 
 
 def _units(ins: dict[str, int], total_in: int, outs: dict[str, int], total_out: int, web_searches: int) -> dict[str, Units]:
+    if not (ins or outs or web_searches):
+        return {TEXT: Units(total_in, total_out)}
     counts: dict[str, list[int]] = {TEXT: [total_in - sum(ins.values()), total_out - sum(outs.values())]}
     for side, parts in enumerate((ins, outs)):
         for name, number in parts.items():
