@@ -33,7 +33,8 @@ ANSWER = {
     "usage": USAGE,
 }
 ATTRIBUTES = {f"gen_ai.request.attribute_{number}": number for number in range(20)}
-NAMES = ("bare", "payi-otel", "genai-openai", "payi", "wrapper", "span", "encode")
+NAMES = ("bare", "payi-otel", "payi-otel, traced", "genai-openai", "payi", "wrapper", "span", "encode")
+"""The second one: in an application that has a tracer provider, so that calls have spans; the first one's have none."""
 
 
 def chunk(number: int) -> dict[str, Any]:
@@ -102,6 +103,7 @@ def instrument(name: str, url: str | None) -> Callable[[], None]:
     made: Callable[[], None] = {
         "bare": lambda: None,
         "payi-otel": lambda: _payi_otel(url),
+        "payi-otel, traced": lambda: _traced(url),
         "genai-openai": _genai_openai,
         "payi": lambda: _published(url),
         "wrapper": lambda: _floor(_only),
@@ -125,8 +127,22 @@ def _payi_otel(url: str | None) -> Callable[[], None]:
     return lambda: payi_otel.flush(60) and None
 
 
-def _genai_openai() -> Callable[[], None]:
-    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+def _traced(url: str | None) -> Callable[[], None]:
+    from opentelemetry import trace
+
+    provider = _tracer_provider()
+    trace.set_tracer_provider(provider)
+    flush = _payi_otel(url)
+
+    def both() -> None:
+        provider.force_flush()
+        flush()
+
+    return both
+
+
+def _tracer_provider() -> Any:
+    """An application's, whose spans go nowhere."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
@@ -136,6 +152,13 @@ def _genai_openai() -> Callable[[], None]:
 
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    return provider
+
+
+def _genai_openai() -> Callable[[], None]:
+    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+
+    provider = _tracer_provider()
     OpenAIInstrumentor().instrument(tracer_provider=provider)
     return lambda: provider.force_flush() and None
 

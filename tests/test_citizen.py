@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from comparing import comparable
 from openai_shapes import completion
+from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -42,6 +43,7 @@ def undone() -> Iterator[None]:
         instrumentor.uninstrument()
     unset_defaults()
     registry._takers.clear()
+    registry._other_takers.clear()
 
 
 @pytest.fixture
@@ -81,6 +83,22 @@ def test_an_instrumentor_stands_alone(client: Any) -> None:
         client.chat.completions.create(**CALL)
         assert names(spans) == ["chat gpt-4o-mini"] * turn
     assert len(registry) == 0
+
+
+def test_without_a_provider_a_call_has_no_span(client: Any, ingest: IngestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could see it; the packet is the same, and as soon as there is a provider, so are spans."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url), config={"use_case_name": "seen"})
+    client.chat.completions.create(**CALL)
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    client.chat.completions.create(**CALL)
+    assert payi_otel.flush(10)
+    assert len(spans.get_finished_spans()) == 1
+    one, two = map(comparable, ingest.packets)
+    assert {one["body"].pop("provider_response_id"), two["body"].pop("provider_response_id")} == {"chatcmpl-1", "chatcmpl-2"}
+    assert one == two
 
 
 def test_what_is_suppressed_is_neither_a_span_nor_a_packet(client: Any, ingest: IngestServer) -> None:

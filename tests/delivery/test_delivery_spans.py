@@ -29,6 +29,7 @@ def clean_registry() -> Iterator[None]:
     yield
     unset_defaults()
     registry._takers.clear()
+    registry._other_takers.clear()
     assert len(registry) == 0
 
 

@@ -68,7 +68,7 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
         body["provider_response_id"] = response_id
     if is_limited:
         _cut_texts(body)
-    encoded = EncodedPacket(to_json(body), replace(_cut_scope(packet), body={"provider_response_id": response_id}))
+    encoded = EncodedPacket(to_json(body), _cut_scope(packet.without_body(response_id)))
     for names in ((*_BODIES, *_MORE_BODIES), _PROPERTIES) if is_limited else ():
         if len(encoded.json) > _MAX_BYTES:
             encoded = without_bodies(encoded, "too_large", names) or encoded

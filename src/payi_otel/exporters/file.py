@@ -7,7 +7,6 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -83,7 +82,7 @@ class FileSink:
         """The packet's record, whatever its values are."""
         response_id = to_text(str(packet.body.get("provider_response_id", "")))
         record = to_json(to_wire_body(packet.to_offline_record()))
-        return EncodedPacket(record, replace(packet, body={"provider_response_id": response_id}))
+        return EncodedPacket(record, packet.without_body(response_id))
 
     def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:
         """The packet without request and answer, its units kept and the reason with them; None where it has neither."""

@@ -34,6 +34,22 @@ class IngestPacket:
         """The provider's id of the answer: what makes a resend the same packet and not a second one."""
         return str(self.body["provider_response_id"])
 
+    def without_body(self, response_id: str) -> IngestPacket:
+        """What stands beside the body, with no more of it than the id."""
+        return IngestPacket(
+            {"provider_response_id": response_id},
+            self.module,
+            self.limit_ids,
+            self.use_case_name,
+            self.use_case_id,
+            self.use_case_version,
+            self.use_case_step,
+            self.user_id,
+            self.account_name,
+            self.resource_scope,
+            self.logging_disabled,
+        )
+
     def scope_fields(self) -> dict[str, Any]:
         """The fields a single ingest sends as headers, by their bulk and offline names, without the empty ones."""
         pairs = {
