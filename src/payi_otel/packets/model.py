@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_BESIDE: Final = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "user_id", "account_name", "resource_scope")
+"""What of an offline record stands beside the body elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,20 @@ class IngestPacket:
         """One item of a bulk: everything in the body, the resource scope as `scope`."""
         scope = {"scope": self.resource_scope} if self.resource_scope else {}
         return {**self.body, **self.scope_fields(), **scope}
+
+    @classmethod
+    def from_offline_record(cls, record: Mapping[str, Any]) -> IngestPacket:
+        """The packet that `to_offline_record` wrote.
+
+        Raises:
+            ValueError: It is none: what Pay-i needs of a packet is not there.
+        """
+        missing = [name for name in ("category", "resource", "units", "provider_response_id") if name not in record]
+        if missing:
+            raise ValueError(f"no {', no '.join(missing)}")
+        beside = {name: record[name] for name in _BESIDE if record.get(name) is not None}
+        body = {name: value for name, value in record.items() if name not in (*_BESIDE, "limit_ids")}
+        return cls(body, limit_ids=tuple(record.get("limit_ids") or ()), **beside)
 
     def to_offline_record(self) -> dict[str, Any]:
         """One item of an offline file: as in bulk, the resource scope under its own name."""

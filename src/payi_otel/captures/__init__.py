@@ -1,0 +1,1 @@
+"""Offline files, read: packet by packet, filtered, summed up."""
