@@ -13,6 +13,7 @@ import orjson
 
 _MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 """A longer one is no packet."""
+_MAX_HEAD_BYTES: Final = 64 * 1024
 _BLANK: Final = b" \t\r\n"
 _CUT: Final = "it ends in the middle of a packet"
 
@@ -94,15 +95,23 @@ class Capture:
                     return
                 self.position = file.tell()
                 yield item
-        except ijson.IncompleteJSONError:
-            self.broken = Broken(self.position, _CUT)
         except ijson.JSONError:
-            self.broken = Broken(self.position, "it is no JSON array of packets")
+            file.seek(0)
+            is_array = file.read(_MAX_HEAD_BYTES).lstrip(_BLANK).startswith(b"[")
+            self.broken = Broken(self.position, _CUT if is_array else "it is no JSON array of packets")
 
 
 def _is_by_line(file: IO[bytes]) -> bool:
-    """Whether the first packet is a line of its own; so is an empty file's."""
-    head = file.readline(_MAX_LINE_BYTES).strip(_BLANK)
-    if head in (b"[", b""):
-        head = file.readline(_MAX_LINE_BYTES).strip(_BLANK)
-    return (head.startswith(b"{") and head.rstrip(b",").endswith(b"}")) or head in (b"", b"]", b"[]")
+    """Whether the first packet is a line of its own; so it is in an empty file."""
+    head = _next_line(file)
+    if head == b"[":
+        head = _next_line(file)
+    return head in (b"", b"]") or (head.startswith(b"{") and head.rstrip(b",").endswith(b"}"))
+
+
+def _next_line(file: IO[bytes]) -> bytes:
+    """The next one with something in it, without the blanks around it."""
+    while line := file.readline(_MAX_LINE_BYTES):
+        if text := line.strip(_BLANK):
+            return text
+    return b""

@@ -1,0 +1,119 @@
+"""Offline files are read packet by packet: ours, the published SDK's, JSON lines; whole, broken, or still being written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delivery_fakes import make_packet
+
+from payi_otel.captures.reading import Broken, Capture
+from payi_otel.exporters.file import FileSink
+
+RECORDS: list[dict[str, Any]] = [{"category": "c", "number": number, "text": "é]},\n["} for number in range(5)]
+LAYOUTS = {
+    "ours": "[\n" + ",\n".join(map(json.dumps, RECORDS)) + "\n]",
+    "pretty": json.dumps(RECORDS, indent=4),
+    "compact": json.dumps(RECORDS),
+    "spread out": "\n\n[ " + " ,\n".join(map(json.dumps, RECORDS)) + " ] \n",
+    "lines": "".join(json.dumps(record) + "\n" for record in RECORDS),
+    "lines, the last one open": "\n".join(map(json.dumps, RECORDS)),
+}
+
+
+def write(path: Path, text: str) -> Capture:
+    """A file with this in it."""
+    path.write_text(text, encoding="utf-8")
+    return Capture(path)
+
+
+@pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_is_read_whole(tmp_path: Path, text: str) -> None:
+    """Each packet once, in order."""
+    capture = write(tmp_path / "file", text)
+    assert list(capture.records()) == RECORDS
+    assert capture.broken is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[\n]", "[ ]", "\n"])
+def test_an_empty_file_has_no_packets(tmp_path: Path, text: str) -> None:
+    """And is not broken."""
+    capture = write(tmp_path / "file", text)
+    assert (list(capture.records()), capture.broken) == ([], None)
+
+
+@pytest.mark.parametrize("layout", ["ours", "pretty", "compact", "lines"])
+def test_a_file_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path, layout: str) -> None:
+    """Wherever it was cut; and that is said."""
+    text = LAYOUTS[layout]
+    for length in range(2, len(text), 7):
+        capture = write(tmp_path / "file", text[:length])
+        read = list(capture.records())
+        assert read == RECORDS[: len(read)]
+        if len(read) < len(RECORDS) and text[length - 1] not in "}\n,[":
+            assert capture.broken is not None
+            assert capture.broken.offset <= length
+
+
+def test_where_it_breaks_is_said(tmp_path: Path) -> None:
+    """By byte, and why."""
+    text = LAYOUTS["ours"]
+    at = text.index('{"category": "c", "number": 3')
+    capture = write(tmp_path / "file", text[: at + 20])
+    assert len(list(capture.records())) == 3
+    assert capture.broken == Broken(len(text[:at].encode()), "it ends in the middle of a packet")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("hello", "it is no JSON array of packets"),
+        ("<html>", "it is no JSON array of packets"),
+        ("[1, 2]", "the array holds something else than packets"),
+        ('{"a": 1}\nnonsense\n{"b": 2}\n', "this line is no packet"),
+        ('{"a": 1}\n[]x\n', "this line is no packet"),
+        ('[\n{"a": 1},\n7\n]', "this line is no packet"),
+    ],
+)
+def test_what_is_no_capture_is_said_to_be_none(tmp_path: Path, text: str, why: str) -> None:
+    """No exception: there may be packets before it."""
+    capture = write(tmp_path / "file", text)
+    list(capture.records())
+    assert capture.broken is not None
+    assert capture.broken.why == why
+
+
+def test_a_file_is_followed_while_it_is_written(tmp_path: Path) -> None:
+    """Behind the last packet that was read."""
+    sink = FileSink(tmp_path / "file")
+    capture, position, read = Capture(tmp_path / "file"), 0, list[str]()
+    for number in range(4):
+        sink.deliver(make_packet(number))
+        read += [record["provider_response_id"] for record in capture.records(position)]
+        position = capture.position
+    sink.close()
+    assert read == [f"chatcmpl-{number}" for number in range(4)]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """A file of 200 MB, as ours and as one line, is read in a fraction of that."""
+    record = json.dumps({"category": "c", "text": "x" * 10_000})
+    ours, line = tmp_path / "ours", tmp_path / "line"
+    with open(ours, "w") as file:
+        file.write("[\n" + ",\n".join([record] * 20_000) + "\n]")
+    with open(line, "w") as file:
+        file.write("[" + ", ".join([record] * 20_000) + "]")
+    program = (
+        "import resource, sys; from payi_otel.captures.reading import Capture\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(sum(1 for _ in Capture(sys.argv[1]).records()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    for path in (ours, line):
+        done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True, timeout=120)
+        count, grown_kb = map(int, done.stdout.split())
+        assert count == 20_000
+        assert grown_kb < 30_000
