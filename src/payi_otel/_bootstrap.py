@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from payi_otel._environ import is_sdk_disabled, variable
 from payi_otel._forwarding import ForwardingHandler
 from payi_otel._guard import guard
+from payi_otel._requests import requests
 from payi_otel._runtime import Runtime
 from payi_otel.clients import API_KEY_VARIABLE, to_target
 from payi_otel.config import (
@@ -27,10 +28,11 @@ from payi_otel.config import (
     program_name,
 )
 from payi_otel.context import defaults
+from payi_otel.delivery._handover import hand_over, print_packet, prints
 from payi_otel.delivery._metrics import metrics
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.result import Patience
-from payi_otel.delivery.stats import Stats
+from payi_otel.delivery.stats import HostCalls, Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_http_sink, to_queue
 from payi_otel.exporters.span_exporter import latest_exporter
@@ -116,6 +118,7 @@ def _start(settings: Settings, sink: Sink, forwarding: ForwardingHandler, caller
     if earlier is not None:
         _retire(earlier)
     _runtime = Runtime(settings, queue, forwarding)
+    _see_to_end(_runtime)
     _put_in_force(settings, default_use_case_name(caller), logs=logs)
 
 
@@ -150,9 +153,17 @@ def _from_environment() -> Runtime | None:
             return None
         queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=settings.log_prompt_and_response)
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
+    _see_to_end(runtime)
     program = os.environ[PROGRAM_VARIABLE] = program_name()
     _put_in_force(settings, program, logs=settings.log_prompt_and_response)
     return runtime
+
+
+def _see_to_end(runtime: Runtime) -> None:
+    """Its queue's end is the process's; and packets are shown where `payi-otel run --print` asks for it."""
+    runtime.queue.account_for_process(lambda: hand_over(_account_of(runtime)))
+    if prints():
+        runtime.queue.watch_packets(print_packet)
 
 
 def _retire(runtime: Runtime) -> None:
@@ -193,14 +204,14 @@ def shutdown(timeout_s: float | None = None) -> None:
             runtime.stop(timeout_s)
             gateway.close()
             limits.end()
-            _final = combined([runtime.queue, *_earlier])
+            _final = _account_of(runtime)
             _earlier.clear()
 
 
 def stats() -> Stats:
     """What became of every packet since `payi_instrument()`, at this instant; all zero before it, final after `shutdown()`."""
     runtime = _runtime
-    return combined([runtime.queue, *_earlier]) if runtime is not None else _final
+    return _account_of(runtime) if runtime is not None else _final
 
 
 def current_sink() -> Sink | None:
@@ -212,6 +223,12 @@ def current_sink() -> Sink | None:
 def combined(queues: Sequence[DeliveryQueue]) -> Stats:
     """The account of several queues."""
     return reduce(operator.add, (queue.stats() for queue in queues))
+
+
+def _account_of(runtime: Runtime) -> Stats:
+    """The process's: its requests, too, which are no queue's own."""
+    made = {host: HostCalls(requests=count) for host, count in requests.read().items()}
+    return combined([runtime.queue, *_earlier]) + Stats(hosts=made)
 
 
 def instrumented() -> tuple[Instrumented, ...]:

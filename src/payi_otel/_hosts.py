@@ -1,10 +1,14 @@
-"""What the host of a request says of the service behind it: Azure, or which cloud a Databricks workspace is in.
+"""What the host of a request says of the service behind it: whose models are served there, and which cloud a Databricks workspace is in.
 
 Sources: https://docs.databricks.com/aws/en/workspace/workspace-details and its Azure and Google Cloud twins;
-https://learn.microsoft.com/en-us/azure/ai-services/openai/reference.
+https://learn.microsoft.com/en-us/azure/ai-services/openai/reference; https://docs.aws.amazon.com/general/latest/gr/bedrock.html;
+https://cloud.google.com/vertex-ai/docs/reference/rest; https://platform.openai.com/docs/guides/your-data (regional hosts).
 """
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 from payi_otel.semconv import PayiCategories
 
@@ -18,7 +22,40 @@ DATABRICKS_HOST_ENDS = (*_BY_END, ".databricks.com", ".databricks.us", ".databri
 _UNKNOWN_CLOUD = "system.databricks"
 DATABRICKS_CATEGORIES = frozenset({*_BY_END.values(), _UNKNOWN_CLOUD})
 
+_BY_NAME: Final = {
+    "api.openai.com": frozenset({PayiCategories.openai}),
+    "api.anthropic.com": frozenset({PayiCategories.anthropic}),
+    "generativelanguage.googleapis.com": frozenset({PayiCategories.google_vertex}),
+}
+_OPENAI_REGION_END: Final = ".api.openai.com"
+_AZURE: Final = frozenset({PayiCategories.azure, PayiCategories.azure_openai})
+_BEDROCK: Final = re.compile(r"bedrock-(?:runtime[a-z-]*|mantle)\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
+_VERTEX: Final = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
+_SHARED_ENDS: Final = (*DATABRICKS_HOST_ENDS, ".cognitiveservices.azure.com")
+_NONE: Final = frozenset[str]()
+
 
 def databricks_category(host: str) -> str:
     """The workspace's category, each cloud having a price list of its own; `system.databricks` where the host does not tell the cloud."""
     return next((category for end, category in _BY_END.items() if host.endswith(end)), _UNKNOWN_CLOUD)
+
+
+def categories_of(host: str) -> frozenset[str]:
+    """The Pay-i categories of the models that a host is known to serve, by its name in lower case; empty for any other host."""
+    known = _BY_NAME.get(host)
+    if known is not None:
+        return known
+    if host.endswith(_OPENAI_REGION_END):
+        return _BY_NAME["api.openai.com"]
+    if host.endswith(AZURE_HOST_ENDS):
+        return _AZURE
+    if host.endswith(DATABRICKS_HOST_ENDS):
+        return DATABRICKS_CATEGORIES
+    if _BEDROCK.fullmatch(host):
+        return frozenset({PayiCategories.aws_bedrock})
+    return frozenset({PayiCategories.google_vertex}) if _VERTEX.fullmatch(host) else _NONE
+
+
+def serves_more_than_models(host: str) -> bool:
+    """Whether requests to a host are often something else: a Databricks workspace's SQL, Azure's speech and vision."""
+    return host.endswith(_SHARED_ENDS)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel._environ import disabled_instrumentations
 from payi_otel._forwarding import ForwardingHandler
-from payi_otel.config import Settings
+from payi_otel._requests import requests
+from payi_otel.config import Settings, normalise_host
 from payi_otel.context import defaults
 from payi_otel.delivery._sigterm import SigtermHandler
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.semconv import PayiCategories
 
 if TYPE_CHECKING:
+    from payi_otel.delivery.outcome import Sink
     from payi_otel.instrumentors._base import ProviderInstrumentor
 
 logger = logging.getLogger("payi.instrument")
@@ -44,6 +46,7 @@ class Runtime:
         self._processor = RetryQueueSpanProcessor(queue, categories=wanted)
         self.provider = JoiningTracerProvider(self._processor, otlp_processor(settings.exit_timeout_s))
         self._started = _start_instrumentors(self.provider, settings, wanted, is_launched=is_implicit)
+        requests.start(settings.host_mappings, _categories_of(self.instrumentors, wanted), _host_of(queue.sink))
         self._threading: Any = None
         if not is_implicit:  # the launcher has an instrumentor of its own for it, and starts it after this
             self.carry_context_into_threads()
@@ -72,6 +75,7 @@ class Runtime:
         for instrumentor in self._started:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
+        requests.stop()
         self.queue.shutdown(timeout_s)
         self._leave()
         defaults.remove()
@@ -79,6 +83,7 @@ class Runtime:
     def make_way(self, *, keeps_queue: bool) -> None:
         """For the runtime that the application asks for itself. What is queued goes on being delivered."""
         self._leave()
+        self.queue.account_for_process(None)
         if not keeps_queue:
             Thread(target=self.queue.shutdown, name="payi-shutdown", daemon=True).start()
 
@@ -93,6 +98,18 @@ class Runtime:
 
 def _with_same_service(wanted: frozenset[str] | None) -> frozenset[str] | None:
     return None if wanted is None else wanted.union(*(_SAME_SERVICE.get(category, frozenset()) for category in wanted))
+
+
+def _categories_of(instrumentors: tuple[ProviderInstrumentor, ...], wanted: frozenset[str] | None) -> frozenset[str]:
+    """Those whose calls become packets."""
+    recorded = frozenset[str]().union(*(one.categories for one in instrumentors))
+    return recorded if wanted is None else recorded & wanted
+
+
+def _host_of(sink: Sink) -> str | None:
+    """Pay-i's own host; None where packets go to a file."""
+    url = getattr(sink, "base_url", None)
+    return normalise_host(url) if isinstance(url, str) else None
 
 
 def _start_instrumentors(

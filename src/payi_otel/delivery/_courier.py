@@ -55,6 +55,8 @@ class Courier:
         self._convert, self._on_result = convert, on_result
         self._retry = retry
         self._inline = inline
+        self.on_packet: Callable[[IngestPacket], None] | None = None
+        """Shown each packet that is made of a call."""
         self._reporter = reporter
         self.keeper = Keeper(spool, sink, retry) if spool is not None and isinstance(sink, EncodingSink) else None
         senders = _MAX_INLINE_SENDERS if inline else _MAX_SENDERS
@@ -214,6 +216,9 @@ class Courier:
         packet = self._convert(item.payload) if item.payload is not None else None
         if packet is None:
             return None
+        if self.on_packet is not None:
+            with guard("showing a packet"):
+                self.on_packet(packet)
         if item.ticket is not None and self._finding is not None:
             item.ticket.find = partial(self._finding.find_result, packet.body["category"], packet.response_id)
         return packet if self._encoding is None else self._encoding.encode(packet)

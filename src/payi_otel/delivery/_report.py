@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from payi_otel._guard import place_of
+from payi_otel._requests import Unbilled
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.delivery.stats import Stats
@@ -60,14 +62,17 @@ class Reporter:
         text = "a packet is lost: it cannot be read back from the spool %s"
         self._log.write(logging.ERROR, "unreadable", self._window_s, text, directory)
 
-    def lost_in_all(self, account: Stats) -> None:
-        """One line at the end of a process that lost anything."""
+    def at_end(self, account: Stats, unbilled: Sequence[Unbilled]) -> None:
+        """One line at the end of a process that lost anything, or whose requests are hardly in any packet."""
         losses = (("refused", account.dead_lettered), ("dropped", account.dropped))
         reasons = [f"{kind} {count} ({name})" for kind, counts in losses for name, count in counts.items()]
         lost = sum(account.dead_lettered.values()) + sum(account.dropped.values())
-        if reasons:
-            text = "%d of %d packet(s) were lost in this process: %s"
-            self._log.write(logging.WARNING, "account", 0, text, lost, account.created, ", ".join(reasons))
+        parts = [f"{lost} of {account.created} packet(s) were lost in this process: {', '.join(reasons)}"] if reasons else []
+        if unbilled:
+            hosts = ", ".join(f"{one.host} {one.requests} request(s), {one.packets or 'no'} packet(s)" for one in unbilled)
+            parts.append(f"calls may not be recorded: {hosts} (payi-otel doctor -- python ... says which SDKs are instrumented)")
+        if parts:
+            self._log.write(logging.WARNING, "account", 0, "%s", "; ".join(parts))
 
     def crowded_out(self, limit: int) -> None:
         """Calls end faster than packets can be made of them."""

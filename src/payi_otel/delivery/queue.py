@@ -11,9 +11,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from payi_otel._guard import guard, log_fault
+from payi_otel._requests import by_host, requests
+from payi_otel._tally import Tally
 from payi_otel.delivery import _ticket, stats
 from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._courier import Convert, Courier, OnResult
@@ -23,9 +27,11 @@ from payi_otel.delivery._report import Reporter
 from payi_otel.delivery._workers import quiet
 from payi_otel.delivery.outcome import EncodingSink, Fate, Outcome, Sink
 from payi_otel.delivery.spool import Spool
-from payi_otel.delivery.stats import Stats
+from payi_otel.delivery.stats import HostCalls, Stats
+from payi_otel.packets.model import IngestPacket
 from payi_otel.payload import Payload, Ticket
 
+OfProcess = Callable[[], object]
 _MAX_INBOX: Final = 20_000
 """Calls of which no packet has been made yet; they take more memory than packets, and no setting can know how much."""
 _JOIN_S: Final = 0.1
@@ -86,6 +92,9 @@ class DeliveryQueue:
         )
         self._workers = self._courier.workers
         self._is_closed = False
+        self._calls = Tally()
+        """By host, as payloads have it."""
+        self._account: OfProcess | None = None
         self._note_process()
         self._follow_process(spool)
 
@@ -132,6 +141,18 @@ class DeliveryQueue:
         self._endings.append(before_shutdown)
         self._forgetting.append(after_fork)
 
+    def account_for_process(self, account: OfProcess | None) -> None:
+        """Has the end of this queue be told as the end of the process: its requests are set beside its packets, once.
+
+        Args:
+            account: Called when everything has its fate, after the line that says what is lost; None: another queue does this.
+        """
+        self._account = account
+
+    def watch_packets(self, see: Callable[[IngestPacket], None]) -> None:
+        """Shows each packet of a call when it is made, in a worker."""
+        self._courier.on_packet = see
+
     def submit(self, payload: Payload, ticket: Ticket | None = None) -> Ticket | None:
         """Takes an ended call; a ticket to wait for where delivery is inline, else None.
 
@@ -146,6 +167,9 @@ class DeliveryQueue:
                 self.after_fork_in_child()
             item = Item(payload, ticket or (_ticket.Ticket() if self._inline else None), is_awaited=self._inline)
             awaited = item.ticket if self._inline else None
+            host = getattr(payload, "host", None)  # a custom queue's payload may be anything its `convert` reads
+            self._calls.add(host)
+            requests.calls.add(host)
             if self._is_closed:
                 self._refuse(item)
                 return awaited
@@ -168,7 +192,9 @@ class DeliveryQueue:
         with self._lock:
             damaged = self._spool.corrupt_records if self._spool is not None else 0
             courier = self._courier
-            return self._backlog.to_stats(late=len(courier.late), crowded_out=len(courier.crowded_out), corrupt_records=damaged)
+            account = self._backlog.to_stats(late=len(courier.late), crowded_out=len(courier.crowded_out), corrupt_records=damaged)
+        hosts = {host: HostCalls(packets=count) for host, count in by_host(self._calls.read()).items() if host}
+        return replace(account, hosts=MappingProxyType(hosts)) if hosts else account
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Waits until every packet created before the call has its fate, the retry queue included; False: time ran out."""
@@ -288,7 +314,11 @@ class DeliveryQueue:
             keeper.spool.close()
             if kept:
                 self._reporter.kept_at_shutdown(kept, keeper.directory)
-        self._reporter.lost_in_all(self.stats())
+        account = self._account
+        self._reporter.at_end(self.stats(), requests.unbilled() if account is not None else ())
+        if account is not None:
+            with guard("accounting for the process"):
+                account()
 
     def _interrupt(self) -> None:
         if isinstance(self._sink, EncodingSink):
@@ -320,6 +350,7 @@ class DeliveryQueue:
         if self._spool is not None:
             self._spool.after_fork()
         self._courier.reset()
+        self._calls.forget()
         for forget in self._forgetting:
             forget()
         self._note_process()

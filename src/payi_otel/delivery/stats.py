@@ -17,6 +17,21 @@ SPOOL_UNREADABLE = "spool_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
+class HostCalls:
+    """What one provider's host was asked for."""
+
+    requests: int = 0
+    """POST requests that this process made to it, each attempt of a call by itself. Counted for hosts that are known to serve models and
+    those of `host_mappings`; none where a call's transport is a mock or gRPC, or where it went through Pay-i's proxy, another host."""
+    packets: int = 0
+    """Calls to it that were taken for a packet."""
+
+    def __add__(self, other: HostCalls) -> HostCalls:
+        """Both."""
+        return HostCalls(self.requests + other.requests, self.packets + other.packets)
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What became of every packet of this process, at one instant.
 
@@ -50,6 +65,9 @@ class Stats:
     """Damaged places in the spool; each may have been a packet."""
     failures: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Attempts that have to be made again, by code."""
+    hosts: Mapping[str, HostCalls] = field(default_factory=lambda: MappingProxyType({}))
+    """By provider's host, without its port: requests beside packets. A host with requests and no packet has calls that nobody records.
+    A queue's own account has its packets only; requests are the process's."""
 
     def __add__(self, other: Stats) -> Stats:
         """The account of two queues of one process."""
@@ -134,5 +152,5 @@ def increment(counts: dict[str, int], name: str) -> None:
 
 def _sum(one: Any, other: Any) -> Any:
     if isinstance(one, Mapping):
-        return MappingProxyType({key: one.get(key, 0) + other.get(key, 0) for key in (*one, *other)})
+        return MappingProxyType({**one, **other, **{key: one[key] + other[key] for key in one if key in other}})
     return one + other
