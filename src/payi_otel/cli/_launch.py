@@ -1,0 +1,77 @@
+"""Programs under OpenTelemetry's launcher: `python -m payi_otel.cli._launch python app.py` is `opentelemetry-instrument python app.py`,
+for an interpreter whose scripts are not on the path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import click
+
+_HAS_EXEC: Final = os.name == "posix"
+_NOTHING: Final = "say what to run, behind two dashes: payi-otel {0} -- python app.py"
+
+
+class WrongUsage(click.ClickException):
+    """What was asked for cannot be done, and nothing was run."""
+
+    exit_code = 2
+
+
+def check(program: Sequence[str], command: str) -> None:
+    """Sees that there is such a program: the launcher itself fails on one that is not there.
+
+    Raises:
+        click.UsageError: There is none; the text says what to do.
+    """
+    if not program:
+        raise click.UsageError(_NOTHING.format(command))
+    name = program[0]
+    if name.startswith("-"):
+        raise click.UsageError(f"{name} is no program and no option; {_NOTHING.format(command)}")
+    if shutil.which(name) is None:
+        advice = (
+            f"payi-otel {command} -- python {name}"
+            if name.endswith(".py")
+            else "give the path of a program, or the name of one on the PATH"
+        )
+        raise click.UsageError(f"{name} is no program that can be run: {advice}")
+
+
+def command_line(program: Sequence[str]) -> list[str]:
+    """What runs a program under the launcher."""
+    return [sys.executable, "-m", __name__, *program]
+
+
+def replace_process(program: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Becomes the program, whose signals and exit code are its own then. Where a process cannot, it waits for it and returns its code."""
+    if not _HAS_EXEC:
+        return subprocess.run(command_line(program), env=dict(environ), check=False).returncode
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ.clear()
+    os.environ.update(environ)
+    _launch(program)
+    return 0
+
+
+def _launch(program: Sequence[str]) -> None:
+    from opentelemetry.instrumentation.auto_instrumentation import run
+
+    sys.argv = ["opentelemetry-instrument", *program]
+    try:
+        run()
+    except OSError as fault:
+        raise WrongUsage(f"{program[0]} cannot be run ({fault.strerror or fault}): give a program for this machine") from None
+
+
+if __name__ == "__main__":
+    try:
+        _launch(sys.argv[1:])
+    except WrongUsage as error:
+        error.show()
+        sys.exit(error.exit_code)
