@@ -1,25 +1,38 @@
-"""`payi-otel doctor`: which provider SDKs are here, and what of them is wrapped. Needs no key and no network."""
+"""`payi-otel doctor`: whether calls are recorded here and packets reach Pay-i, and what to do where not."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
+import os
 import platform
-import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import click
+
+from payi_otel.cli._check import PROBLEM, Check
+
 if TYPE_CHECKING:
+    from payi_otel.cli._program import Account
     from payi_otel.instrumentors._base import ProviderInstrumentor
 
 FOUND_WRONG = 1
-DESCRIPTION = (
-    "Shows every provider SDK this package instruments: its version, whether that is supported, and each method that is wrapped. "
-    "The SDKs are imported and instrumented for it, and left as they were. Exit code 1: an installed SDK is not recorded as it should be."
-)
+DESCRIPTION = """See whether GenAI calls are recorded here and reach Pay-i, and what to do where not.
+
+Looks at the settings of the environment, the key (never shown), Pay-i (one request that changes nothing), what else steers
+OpenTelemetry, the spool, and every provider SDK this package instruments: its version, whether that is supported, and each method that is
+wrapped. The SDKs are imported and instrumented for it, and left as they were.
+
+With a program behind two dashes, it is run as payi-otel run does, and then shown is what it did: by host, requests beside packets.
+
+    payi-otel doctor -- python app.py
+
+Exit code 0: all is well. 1: there is a problem. 2: wrong usage.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,24 +50,41 @@ class Finding:
     remedy: str
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
-    parser = commands.add_parser("doctor", help="see which SDKs are instrumented", description=DESCRIPTION)
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Looks at every SDK; 0 where all that are installed are instrumented whole."""
+@click.command(
+    short_help="see whether calls are recorded and reach Pay-i", help=DESCRIPTION, context_settings={"allow_interspersed_args": False}
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; a program's output goes to stderr then.")
+@click.option("--offline", is_flag=True, help="Send nothing anywhere; a program's packets are counted and thrown away.")
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
+def command(as_json: bool, offline: bool, program: tuple[str, ...]) -> int:
+    """Looks at everything; 0 where there is no problem."""
+    from payi_otel.cli._findings import look_around
     from payi_otel.instrumentors._discovery import all_instrumentors
 
+    account = _run(program, is_offline=offline, is_quiet=as_json) if program else None
+    checks = look_around(os.environ, is_offline=offline)
+    if account is not None:
+        from payi_otel.cli._program import judge
+
+        checks += judge(account)
     findings = [look_at(instrumentor) for instrumentor in all_instrumentors()]
-    if arguments.json:
-        versions = {"payi-otel": version("payi-otel"), "python": platform.python_version()}
-        print(json.dumps({**versions, "sdks": [asdict(finding) for finding in findings]}, indent=2))
+    checks += _sdk_checks(findings)
+    if as_json:
+        _print_json(checks, findings, account)
     else:
-        _show(findings)
-    return FOUND_WRONG if any(finding.state in ("not supported", "incomplete") for finding in findings) else 0
+        _show(checks, findings)
+    return FOUND_WRONG if any(check.state == PROBLEM for check in checks) else 0
+
+
+def _run(program: Sequence[str], *, is_offline: bool, is_quiet: bool) -> Account:
+    from payi_otel._environ import variable
+    from payi_otel.cli import _program
+    from payi_otel.cli._launch import check
+    from payi_otel.clients import API_KEY_VARIABLE
+
+    check(program, "doctor")
+    has_key = variable(API_KEY_VARIABLE) is not None
+    return _program.run(program, os.environ, is_offline=is_offline or not has_key, is_quiet=is_quiet)
 
 
 def look_at(instrumentor: ProviderInstrumentor) -> Finding:
@@ -83,17 +113,48 @@ def _import(module: str) -> None:
         warnings.simplefilter("ignore")
         try:
             importlib.import_module(module)
-        except ImportError as error:  # an extra of the SDK's that is not installed: then nobody calls it either
-            print(f"payi-otel doctor: {module} cannot be imported ({error})", file=sys.stderr)
+        except Exception as error:  # an extra of the SDK's that is not installed, or is broken: then nobody calls it either
+            click.echo(f"payi-otel doctor: {module} cannot be imported ({type(error).__name__}: {error})", err=True)
 
 
-def _show(findings: list[Finding]) -> None:
-    print(f"payi-otel {version('payi-otel')}, Python {platform.python_version()}")
+def _sdk_checks(findings: Sequence[Finding]) -> list[Check]:
+    """What is wrong with them all; each one's own findings stand below."""
+    checks = [
+        Check("sdk", PROBLEM, f"{one.distribution} {one.version}: {one.state}", one.remedy)
+        for one in findings
+        if one.state in ("not supported", "incomplete")
+    ]
+    if all(one.version is None for one in findings):
+        checks.append(
+            Check("sdk", PROBLEM, "none of the SDKs this version instruments is installed", "install the one your application uses")
+        )
+    return checks
+
+
+def _print_json(checks: Sequence[Check], findings: Sequence[Finding], account: Account | None) -> None:
+    from payi_otel.cli._program import to_json
+
+    found = {
+        "payi-otel": version("payi-otel"),
+        "python": platform.python_version(),
+        "checks": [asdict(check) for check in checks],
+        "sdks": [asdict(finding) for finding in findings],
+        **({"program": to_json(account)} if account is not None else {}),
+    }
+    click.echo(json.dumps(found, indent=2))
+
+
+def _show(checks: Sequence[Check], findings: Sequence[Finding]) -> None:
+    click.echo(f"payi-otel {version('payi-otel')}, Python {platform.python_version()}\n")
+    for check in checks:
+        click.echo(f"{check.state:<7}  {check.name}: {check.found}")
+        if check.remedy:
+            click.echo(f"         -> {check.remedy}")
     for finding in findings:
-        print(f"\n{finding.distribution} {finding.version or ''}".rstrip() + f": {finding.state}")
+        click.echo(f"\n{finding.distribution} {finding.version or ''}".rstrip() + f": {finding.state}")
         for name in finding.wrapped:
-            print(f"  wrapped  {name}")
+            click.echo(f"  wrapped  {name}")
         for name in finding.missing:
-            print(f"  MISSING  {name}")
+            click.echo(f"  MISSING  {name}")
         if finding.remedy:
-            print(f"  {finding.remedy}")
+            click.echo(f"  {finding.remedy}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from payi_otel._requests import requests
 from payi_otel.delivery.stats import HostCalls, Stats
 from payi_otel.packets.model import IngestPacket
 
@@ -55,7 +55,8 @@ def hand_over(account: Stats) -> None:
     path = os.environ.get(ACCOUNT_VARIABLE)
     if not path:
         return
-    line = json.dumps({"pid": os.getpid(), "program": os.path.basename(sys.argv[0] if sys.argv else ""), "stats": to_plain(account)}) + "\n"
+    unbilled = {one.host: {"requests": one.requests, "packets": one.packets} for one in requests.unbilled()}
+    line = json.dumps({"stats": to_plain(account), "unbilled": unbilled}) + "\n"
     try:
         file = os.open(path, _FLAGS)
     except OSError:  # whoever asked is gone
