@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from flavours import GENERATED
 from openai_shapes import completion
 from provider_server import ProviderServer, Reply
+from proxied_calls import PLAIN, CallCase
 
 import payi_otel
 from payi_otel import _guard
@@ -135,6 +137,40 @@ def by_aiohttp(url: str) -> None:
 def by_httpx2(url: str) -> None:
     """httpx2."""
     pytest.importorskip("httpx2").post(url, json={}, trust_env=False)
+
+
+@pytest.mark.parametrize("case", PLAIN, ids=lambda case: case.name)
+def test_every_kind_of_client_makes_as_many_requests_as_packets(
+    case: CallCase, start: Start, provider: ProviderServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sync and async, whatever HTTP library it stands on."""
+    start()
+    provider.script(case.reply, case.reply)
+    case.run(provider.url)
+    case.run(provider.url)
+    assert hosts() == {HOST: HostCalls(requests=2, packets=2)}
+    payi_otel.shutdown(5)
+    assert lines(caplog) == []
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")  # google-genai's own
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_gemini_too(is_async: bool, start: Start, provider: ProviderServer) -> None:
+    """The asynchronous client stands on aiohttp or httpx."""
+    genai = pytest.importorskip("google.genai")
+    start()
+    provider.script(GENERATED, GENERATED)
+    client = genai.Client(api_key="k", http_options={"base_url": provider.url})
+
+    async def call() -> None:
+        await client.aio.models.generate_content(model="m", contents="Hi.")
+        await client.aio.aclose()
+
+    if is_async:
+        asyncio.run(call())
+    else:
+        client.models.generate_content(model="m", contents="Hi.")
+    assert hosts() == {HOST: HostCalls(requests=1, packets=1)}
 
 
 CLIENTS = [by_httpx, by_http_client, by_urllib, by_urllib3, by_requests, by_aiohttp, by_httpx2]
