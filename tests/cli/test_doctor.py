@@ -219,6 +219,15 @@ def test_every_wrong_setting_is_a_problem() -> None:
     assert [state for state, _, _ in found["settings"]] == ["problem", "problem"]
 
 
+def test_what_the_log_would_say_of_settings_is_a_note(capfd: pytest.CaptureFixture[str]) -> None:
+    """A variable that is nearly one."""
+    found = checks(is_offline=True, PAYI_OTEL_USER_IDD="ada")
+    assert ("note", "the variable PAYI_OTEL_USER_IDD is not a setting and is not used, did you mean 'USER_ID'? (after PAYI_OTEL_)", "") in (
+        found["settings"]
+    )
+    assert capfd.readouterr().err == ""
+
+
 # OpenTelemetry
 
 

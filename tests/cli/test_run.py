@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from openai_shapes import completion
+from ports import reserved_port
 from provider_server import ProviderServer, Reply
 
 from payi_otel.delivery._handover import to_line
@@ -133,6 +134,21 @@ def test_a_failed_call_is_printed_with_its_status(stage: Stage) -> None:
     assert done.returncode == 1
     assert "  no units  " in done.stderr
     assert "  HTTP 429\n" in done.stderr
+
+
+def test_packets_are_printed_while_nobody_takes_them(stage: Stage) -> None:
+    """They wait, and are lines all the same."""
+    with reserved_port() as port:
+        calls = APP + "    " + APP.splitlines()[-1].strip() + "\n"
+        done = stage.run(calls, "--print", PAYI_BASE_URL=f"http://127.0.0.1:{port}", PAYI_OTEL_EXIT_TIMEOUT_S="1")
+    assert len([line for line in done.stderr.splitlines() if "  text 12 → 5  " in line]) == 2
+
+
+def test_a_warning_of_a_setting_is_said_once(stage: Stage) -> None:
+    """By the program, as without the command."""
+    done = stage.run("print('ran')", PAYI_OTEL_USER_IDD="ada")
+    assert done.stdout == "ran\n"
+    assert done.stderr.count("PAYI_OTEL_USER_IDD") == 1
 
 
 def test_a_line_cannot_steer_a_terminal() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import distributions, entry_points
 from typing import Final
@@ -58,7 +60,8 @@ def look_around(environ: Mapping[str, str], *, is_offline: bool) -> list[Check]:
 def _settings(environ: Mapping[str, str], checks: list[Check]) -> Settings | None:
     file = variable(FILE_VARIABLE, environ)
     try:
-        settings = load_settings(environ=environ)
+        with _warnings_as(checks):
+            settings = load_settings(environ=environ)
     except ConfigurationError as error:
         checks += [Check("settings", PROBLEM, text, "put it right; docs/settings.md lists every setting") for text in error.problems]
         return None
@@ -68,6 +71,22 @@ def _settings(environ: Mapping[str, str], checks: list[Check]) -> Settings | Non
     else:
         checks.append(Check("settings", OK, found))
     return settings
+
+
+@contextmanager
+def _warnings_as(checks: list[Check]) -> Iterator[None]:
+    """What reading the settings would leave in the log: a misspelt variable, a deprecated place."""
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            checks.append(Check("settings", NOTE, record.getMessage().removeprefix("payi-otel: ")))
+
+    logger, handler = logging.getLogger("payi.instrument.config"), Collect(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _key(environ: Mapping[str, str], *, is_needed: bool) -> Check:

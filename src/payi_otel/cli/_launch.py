@@ -12,14 +12,10 @@ from typing import Final
 
 import click
 
+from payi_otel.cli._errors import WrongUsage
+
 _HAS_EXEC: Final = os.name == "posix"
 _NOTHING: Final = "say what to run, behind two dashes: payi-otel {0} -- python app.py"
-
-
-class WrongUsage(click.ClickException):
-    """What was asked for cannot be done, and nothing was run."""
-
-    exit_code = 2
 
 
 def check(program: Sequence[str], command: str) -> None:

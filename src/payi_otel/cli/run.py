@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,7 +10,8 @@ from typing import Any, Final
 import click
 
 from payi_otel._environ import FLAG_PREFIX, is_sdk_disabled, variable
-from payi_otel.cli._launch import WrongUsage, check, replace_process
+from payi_otel.cli._errors import WrongUsage
+from payi_otel.cli._launch import check, replace_process
 from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from payi_otel.config import FILE_VARIABLE, describe, load_settings
 from payi_otel.delivery._handover import PRINT_VARIABLE
@@ -65,6 +67,7 @@ def run(program: tuple[str, ...], offline: str | None, prints: bool, **flags: An
 
 def _check_settings(environ: dict[str, str]) -> None:
     """A wrong setting would only be a line in the program's log, and the program unrecorded."""
+    logging.disable(logging.WARNING)  # the program says the same once more
     try:
         settings = load_settings(environ=environ)
     except ConfigurationError as error:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from payi_otel._guard import guard, log_fault
-from payi_otel._requests import by_host, requests
+from payi_otel._requests import Unbilled, by_host, requests
 from payi_otel._tally import Tally
 from payi_otel.delivery import _ticket, stats
 from payi_otel.delivery._backlog import Backlog
@@ -145,7 +145,7 @@ class DeliveryQueue:
         """Has the end of this queue be told as the end of the process: its requests are set beside its packets, once.
 
         Args:
-            account: Called when everything has its fate, after the line that says what is lost; None: another queue does this.
+            account: Called when everything has its fate; None: another queue does this.
         """
         self._account = account
 
@@ -314,11 +314,12 @@ class DeliveryQueue:
             keeper.spool.close()
             if kept:
                 self._reporter.kept_at_shutdown(kept, keeper.directory)
-        account = self._account
-        self._reporter.at_end(self.stats(), requests.unbilled() if account is not None else ())
-        if account is not None:
-            with guard("accounting for the process"):
-                account()
+        unbilled: list[Unbilled] = []
+        with guard("accounting for the process"):
+            if self._account is not None:
+                unbilled = requests.unbilled()
+                self._account()
+        self._reporter.at_end(self.stats(), unbilled)
 
     def _interrupt(self) -> None:
         if isinstance(self._sink, EncodingSink):
