@@ -213,6 +213,13 @@ def test_a_wrong_address_gives_nothing_away(url: str) -> None:
     assert checks(is_offline=True, problems=True, PAYI_API_KEY=KEY, PAYI_BASE_URL=url)["url"][0][0] == "problem"
 
 
+def test_a_key_that_can_be_none_and_a_broken_header_are_told_apart() -> None:
+    """Each under its own name."""
+    found = checks(is_offline=True, problems=True, PAYI_API_KEY=f"{KEY} {KEY}", PAYI_CUSTOM_HEADERS="a b: pass-word")
+    assert [state for state, _, _ in found["key"]] == ["ok", "problem"]
+    assert found["headers"][0][0] == "problem"
+
+
 def test_every_wrong_setting_is_a_problem() -> None:
     """One line each, of the file and the environment."""
     found = checks(is_offline=True, problems=True, PAYI_OTEL_USE_CASE_VERSION="new", PAYI_OTEL_DELIVERY="later")
@@ -259,6 +266,8 @@ def test_other_instrumentations_are_named(tmp_path: Path, monkeypatch: pytest.Mo
         metadata = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir()
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (tmp_path / "broken-1.0.dist-info").mkdir()
+    (tmp_path / "broken-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe nothing")
     monkeypatch.syspath_prepend(tmp_path)
     found = checks(is_offline=True)
     said = {text.split(" ")[0]: state for state, text, _ in found["instrumentation"]}

@@ -6,7 +6,7 @@ import difflib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import distributions, entry_points
 from typing import Final
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from payi_otel._environ import FLAG_PREFIX, disabled_instrumentations, is_sdk_disabled, variable
 from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
 from payi_otel.cli._spool_findings import look_at_spool
-from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE, DEFAULT_BASE_URL, IngestTarget, to_target
+from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE, DEFAULT_BASE_URL, HEADERS_VARIABLE, IngestTarget, to_target
 from payi_otel.config import FILE_VARIABLE, Settings, load_settings
 from payi_otel.errors import ConfigurationError, MissingKeyError
 from payi_otel.packets.dialects import DIALECTS
@@ -34,6 +34,11 @@ _GENAI: Final = re.compile(
 """Distributions whose spans are of GenAI calls."""
 _ALSO_KNOWN: Final = ("opentelemetry-instrumentation-openai", "opentelemetry-instrumentation-botocore")
 """Those whose scopes are called by more than their distribution."""
+_ADDRESS: Final = ("url", f"set {BASE_URL_VARIABLE} to the address alone, or leave it out")
+_BY_PLACE: Final = {
+    "api_key": ("key", f"set {API_KEY_VARIABLE} to the key as Pay-i shows it, without quotes and spaces"),
+    "default_headers": ("headers", f"put {HEADERS_VARIABLE} right: one `Name: value` a line"),
+}
 _ALWAYS_SAMPLED: Final = ("", "always_on", "parentbased_always_on")
 
 
@@ -106,7 +111,9 @@ def _target(environ: Mapping[str, str], checks: list[Check]) -> IngestTarget | N
         checks.append(Check("url", NOTE if given else OK, f"{BASE_URL_VARIABLE} is set" if given else f"{DEFAULT_BASE_URL}, the default"))
         return None
     except ConfigurationError as error:
-        checks += [Check("url", PROBLEM, text, f"put {BASE_URL_VARIABLE} or what is named right") for text in error.problems]
+        for text in error.problems:
+            name, remedy = _BY_PLACE.get(text.partition(":")[0], _ADDRESS)
+            checks.append(Check(name, PROBLEM, text, remedy))
         return None
     checks.append(Check("url", OK, f"{_shown(target.base_url)}, {f'by {BASE_URL_VARIABLE}' if given else 'the default'}"))
     return target
@@ -201,7 +208,7 @@ def _distros(environ: Mapping[str, str]) -> Iterator[Check]:
 
 def _others() -> Iterator[Check]:
     """Who else may see the same calls. A call is one packet all the same; only the published SDK sends packets of its own."""
-    found = dict(sorted({_plain(name): dist.version for dist in distributions() if (name := dist.metadata["Name"])}.items()))
+    found = dict(sorted(_installed()))
     for name, version in found.items():
         if _GENAI.fullmatch(name):
             if _is_known(name):
@@ -213,6 +220,14 @@ def _others() -> Iterator[Check]:
         text = f"payi {found['payi']}: a payi_instrument() of its own beside this package's would send every packet twice"
         remedy = "under payi-otel run and opentelemetry-instrument it runs on this package; elsewhere `import payi_otel.compat` first"
         yield Check("instrumentation", NOTE, text, remedy)
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """Name and version of every distribution whose metadata can be read; one that is broken is not ours to judge."""
+    for one in distributions():
+        with suppress(Exception):
+            if "Name" in (metadata := one.metadata):
+                yield _plain(metadata["Name"]), one.version
 
 
 def _plain(name: str) -> str:

@@ -100,7 +100,7 @@ def _forwarding_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # None: one of C's
 
 
 def judge(account: Account) -> list[Check]:
