@@ -362,6 +362,22 @@ def test_providers_that_are_not_wanted_are_not_missed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("instruments", "disabled", "is_named"),
+    [(None, "", True), ({"system.anthropic"}, "", False), (None, "payi_openai", False), ({"system.openai"}, "payi_anthropic", True)],
+)
+def test_whose_calls_are_wanted_is_what_the_settings_say(
+    instruments: Any, disabled: str, is_named: bool, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`instruments` and the switch of each instrumentor."""
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", disabled)
+    start(instruments=instruments)
+    requests.note("api.openai.com", None)
+    assert hosts() == {"api.openai.com": HostCalls(requests=1)}
+    payi_otel.shutdown(5)
+    assert bool(lines(caplog)) is is_named
+
+
+@pytest.mark.parametrize(
     ("made", "calls", "is_named"),
     [
         (1, 0, True),

@@ -32,7 +32,7 @@ class Tally:
 
     def add(self, name: Hashable) -> None:
         """Adds one."""
-        self.adder(name)()
+        (self._adders.get(name) or self.adder(name))()
 
     def read(self) -> dict[Any, int]:
         """Every count that is not zero. Reading moves the iterators, too, which is taken off again."""
