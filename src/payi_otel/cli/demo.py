@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from payi_otel.cli._rows import Row, to_row
 
@@ -24,23 +25,18 @@ DESCRIPTION = (
 )
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the command line."""
-    parser = commands.add_parser("demo", help="see packets of real SDK calls, offline", description=DESCRIPTION)
-    parser.add_argument("--keep", metavar="FILE", type=Path, help="write the packets to FILE instead of a temporary file")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
+@click.command(short_help="see packets of real SDK calls, offline", help=DESCRIPTION)
+@click.option("--keep", metavar="FILE", type=click.Path(path_type=Path), help="Write the packets to FILE instead of a temporary file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON instead of a table.")
+def command(keep: Path | None, as_json: bool) -> int:
     """Runs the demo and shows what was captured; 0 where every call became a packet."""
     if importlib.util.find_spec("openai") is None:
         print("payi-otel demo needs the OpenAI SDK: pip install 'payi-otel[openai]'", file=sys.stderr)
         return MISSING_EXTRA
-    file = arguments.keep or Path(tempfile.mkdtemp(prefix="payi-otel-demo-")) / "packets.json"
+    file = keep or Path(tempfile.mkdtemp(prefix="payi-otel-demo-")) / "packets.json"
     expected = _capture(file)
     rows = [to_row(packet) for packet in json.loads(file.read_bytes())]
-    if arguments.json:
+    if as_json:
         print(json.dumps({"file": str(file), "calls": [row.to_json() for row in rows]}, indent=2))
     else:
         _show(rows, file)
