@@ -17,7 +17,15 @@ from payi_otel.testing import API_KEY, Answer, IngestServer
 
 def replay(directory: Path, url: str, *arguments: str, key: str | None = API_KEY) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
-    command = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "replay", "--spool", str(directory), *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from payi_otel.cli import main; sys.exit(main())",
+        "replay",
+        "--spool",
+        str(directory),
+        *arguments,
+    ]
     environ = {**os.environ, "PAYI_BASE_URL": url, **({"PAYI_API_KEY": key} if key else {})}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environ)
 

@@ -16,7 +16,7 @@ LAYERS = (
     {"costs", "kpis"},
     {"_bootstrap"},
     {"_runtime"},
-    {"instrumentors", "processors", "exporters"},
+    {"instrumentors", "processors", "exporters", "captures"},
     {"delivery"},
     {"packets"},
     {"context"},

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from payi_otel._json import to_json
 from payi_otel.captures.reading import Capture
@@ -289,6 +287,9 @@ class _Progress:
     """A bar on a terminal; nothing elsewhere."""
 
     def __init__(self, file: Path) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
         console = Console(stderr=True)
         self._bar = Progress(console=console, transient=True) if console.is_terminal else None
         self._size, self._name = file.stat().st_size, file.name

@@ -46,13 +46,3 @@ def to_row(packet: Mapping[str, Any]) -> Row:
         user=str(packet.get("user_id", "")),
         status=status,
     )
-
-
-def to_line(record: Mapping[str, Any]) -> str:
-    """One record of an offline file on one line, without a word of its content."""
-    row = to_row(record)
-    units = ", ".join(row.units) or "no units"
-    who = " ".join(part for part in (row.use_case, row.user) if part) or "-"
-    line = f"{str(record.get('event_timestamp', ''))[11:19]}  {row.model}  {units}  {row.latency_ms} ms  {who}"
-    plain = f"{line}  {row.status}" if row.failed else line
-    return "".join(character if character.isprintable() else "\ufffd" for character in plain)
