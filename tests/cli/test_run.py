@@ -187,9 +187,10 @@ WAITING = (
     APP
     + """
 import time
-print("ready", flush=True)
 try:
-    time.sleep(60)
+    print("ready", flush=True)
+    for _ in range(600):  # one long sleep may begin just behind a signal, and Python then does not see that for so long
+        time.sleep(0.1)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(9)
