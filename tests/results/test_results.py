@@ -25,6 +25,7 @@ from payi_otel import XproxyResult, get_context, track_context
 from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery.outcome import Fate, Outcome
 from payi_otel.instrumentors import _results
+from payi_otel.payload import registry
 from payi_otel.testing import Answer, IngestServer
 
 Instrument = Callable[..., None]
@@ -422,8 +423,10 @@ class TestWithoutAnAnswer:
         payi_otel.shutdown(0)
         assert (result.code, result.message) == ("unknown_error", "shutdown: the packet is lost")
 
-    def test_no_pipeline(self, provider: ProviderServer, client: openai.OpenAI) -> None:
-        """An instrumentor that was started by itself, and nobody takes packets."""
+    def test_no_pipeline(self, provider: ProviderServer, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An instrumentor that was started by itself, and nobody takes packets; what other tests have not let go of yet might."""
+        for takers in ("_takers", "_other_takers"):
+            monkeypatch.setattr(registry, takers, [])
         from payi_otel.instrumentors.openai import OpenAIInstrumentor
 
         instrumentor = OpenAIInstrumentor()

@@ -25,6 +25,8 @@ _MAX_SENDERS: Final = 8
 _MAX_INLINE_SENDERS: Final = 32
 """Where calls wait for their packet, a worker asleep between two inline retries must not hold up the other calls."""
 
+_PAUSE_S: Final = 0.005
+"""A packet may wait so long for a worker to begin: those of calls that follow are taken with it."""
 _LOOK_S: Final = 1.0
 """While a worker is busy without an attempt in progress, one may begin unseen: it is looked for so often."""
 
@@ -62,7 +64,8 @@ class Courier:
         senders = _MAX_INLINE_SENDERS if inline else _MAX_SENDERS
         self._max_senders = senders
         # One worker is always free while the others wait for answers: to put on disk what comes in, and to end what lasts too long.
-        self.workers = Workers(self, senders + 1)
+        is_awaited = inline or self.keeper is not None  # by callers, or by the promise that a spool makes
+        self.workers = Workers(self, senders + 1, pause_s=0.0 if is_awaited else _PAUSE_S)
         self.is_warm = False
         self.reset()
 

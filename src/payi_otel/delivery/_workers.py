@@ -51,9 +51,17 @@ def quiet() -> Iterator[None]:
 class Workers:
     """Up to `limit` daemon threads that take turns at a `Work`."""
 
-    def __init__(self, work: Work, limit: int) -> None:
+    def __init__(self, work: Work, limit: int, *, pause_s: float = 0.0) -> None:
+        """Starts none yet.
+
+        Args:
+            work: What they do; it is not kept alive.
+            limit: How many there may be.
+            pause_s: One that is called waits so long before it begins, and takes what comes meanwhile with it: each awakening costs the
+                caller, who has just returned from his call, a fight for the interpreter.
+        """
         self._work = weakref.ref(work)
-        self._limit = limit
+        self._limit, self._pause_s = limit, pause_s
         self._numbers = itertools.count(1)
         self.reset()
         # Threads hold the work weakly while they sleep; when it is collected, they end.
@@ -66,6 +74,11 @@ class Workers:
         timeout may wait for ever (CPython up to 3.13)."""
         self._threads: set[threading.Thread] = set()
         self._starting = threading.Lock()
+        self._urgent: deque[None] = deque()
+        """One for each awakening without a pause."""
+        self._is_pausing = False
+        self._missed = 0
+        """Calls during a pause, more or less: each may wake one thread more."""
         self.is_stopped = False
 
     @property
@@ -75,12 +88,33 @@ class Workers:
 
     def call(self, times: int = 1) -> None:
         """Wakes so many sleepers, if there are. Takes no lock, and so is safe at any point of any thread."""
+        if self._is_pausing:
+            self._missed += times
+        else:
+            self._ring(times)
+
+    def _ring(self, times: int, *, is_urgent: bool = False) -> None:
         for _ in range(min(times, self._limit)):
             try:
                 bell = self._bells.pop()
             except IndexError:
                 return
+            if is_urgent:
+                self._urgent.append(None)
             bell.release()
+
+    def pause(self) -> None:
+        """Called by a thread that was called, before it begins."""
+        if not self._pause_s or self.is_stopped:
+            return
+        try:
+            self._urgent.pop()
+        except IndexError:
+            self._is_pausing = True
+            time.sleep(self._pause_s)
+            self._is_pausing = False
+            missed, self._missed = self._missed, 0
+            self._ring(missed, is_urgent=True)
 
     def add(self, *, wait: bool = False) -> bool:
         """Starts a thread unless there are enough; False when Python starts none any more (at interpreter exit).
@@ -108,7 +142,7 @@ class Workers:
     def stop(self) -> None:
         """Ends every thread after its present turn."""
         self.is_stopped = True
-        self.call(self._limit)
+        self._ring(self._limit)
 
     def join(self, deadline_s: float) -> bool:
         """Waits for the threads until this instant of `time.monotonic()`; True when none is left."""
@@ -159,6 +193,8 @@ def _take_turns(workers: Workers) -> None:
             work = None  # while nothing waits, the queue may be collected
         if rest_s == 0.0 or workers.is_stopped or not bell.acquire(timeout=-1 if rest_s is None else min(rest_s, _MAX_SLEEP_S)):
             workers.take_down(bell)
+        else:
+            workers.pause()
         work = workers.get_work()
 
 
