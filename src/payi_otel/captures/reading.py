@@ -36,7 +36,7 @@ class Capture:
     It is read as far as it goes, also while it is written.
 
     Attributes:
-        position: Behind the last packet that was read, in bytes.
+        position: Behind the last packet that was read, in bytes; in an array of another layout, of what was read ahead.
         broken: Where and why it could not be read further; None: it was read whole.
     """
 
@@ -88,6 +88,10 @@ class Capture:
 
     def _read_array(self, file: IO[bytes]) -> Iterator[dict[str, Any]]:
         file.seek(0)
+        if not file.read(_MAX_HEAD_BYTES).lstrip(_BLANK).startswith(b"["):
+            self.broken = Broken(0, "it is no JSON array of packets")
+            return
+        file.seek(0)
         try:
             for item in ijson.items(file, "item", use_float=True):
                 if not isinstance(item, dict):
@@ -96,22 +100,15 @@ class Capture:
                 self.position = file.tell()
                 yield item
         except ijson.JSONError:
-            file.seek(0)
-            is_array = file.read(_MAX_HEAD_BYTES).lstrip(_BLANK).startswith(b"[")
-            self.broken = Broken(self.position, _CUT if is_array else "it is no JSON array of packets")
+            self.broken = Broken(self.position, _CUT)
 
 
 def _is_by_line(file: IO[bytes]) -> bool:
-    """Whether the first packet is a line of its own; so it is in an empty file."""
-    head = _next_line(file)
-    if head == b"[":
-        head = _next_line(file)
-    return head in (b"", b"]") or (head.startswith(b"{") and head.rstrip(b",").endswith(b"}"))
-
-
-def _next_line(file: IO[bytes]) -> bytes:
-    """The next one with something in it, without the blanks around it."""
-    while line := file.readline(_MAX_LINE_BYTES):
-        if text := line.strip(_BLANK):
-            return text
-    return b""
+    """Whether the first packet is a line of its own; so it is in an empty file. Only its head is read: it may be as long as the file."""
+    head = file.read(_MAX_HEAD_BYTES).lstrip(_BLANK)
+    if head.startswith(b"["):
+        line, newline, rest = head[1:].partition(b"\n")
+        if line.strip(_BLANK) or not newline:
+            return False
+        head = rest.lstrip(_BLANK)
+    return head[:1] in (b"", b"]") or (head.startswith(b"{") and head[1:].lstrip(b" \t\r")[:1] != b"\n")
