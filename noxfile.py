@@ -91,6 +91,20 @@ def architecture(session):
 
 
 @nox.session
+def browser(session):
+    """The report in a real browser; Debian's package `chromium`, or another Chromium, must be there."""
+    session.install(".", *nox.project.dependency_groups(PYPROJECT, "browser"))
+    session.run("python", "-m", "pytest", "tests/browser", *session.posargs)
+
+
+@nox.session
+def screenshots(session):
+    """The pictures of the report in docs, drawn anew."""
+    session.install(".", *nox.project.dependency_groups(PYPROJECT, "browser"))
+    session.run("python", "tests/browser/screenshots.py")
+
+
+@nox.session
 def demo(session):
     """The `payi-otel demo` command."""
     session.install(".[openai]")

@@ -44,7 +44,7 @@ def test_a_group_is_all_that_its_packets_say() -> None:
     summary = summed(
         record(time_to_first_token_ms=10),
         record(user_id="bob", http_status_code=429, units={}, end_to_end_latency_ms=7, event_timestamp="2026-01-01T12:00:00+00:00"),
-        record(properties={"payi_otel.failure": "Timeout"}, account_name="acme"),
+        record(properties={"system.failure": "Timeout"}, account_name="acme"),
     )
     told = summary.to_json()
     assert (told["first"], told["last"]) == ("2026-01-01T10:20:30+00:00", "2026-01-01T12:00:00+00:00")
@@ -58,6 +58,7 @@ def test_a_group_is_all_that_its_packets_say() -> None:
         "unpriced": 3,
         "cache_share": 0.4,
     }
+    assert told["failures"] == {"429": 1, "Timeout": 1}
     assert latency["p50"] == pytest.approx(100, rel=0.02)
     assert first_token["p99"] == pytest.approx(10, rel=0.02)
     assert {name: {key: group["calls"] for key, group in groups.items()} for name, groups in told["by"].items()} == {

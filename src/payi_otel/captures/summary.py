@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Final, Protocol
+
+from payi_otel.semconv import PROPERTY_FAILURE, STATUS_WITHOUT_HTTP
 
 DIMENSIONS: Final[Mapping[str, str]] = {
     "model": "resource",
@@ -20,12 +24,14 @@ OTHERS: Final = "(others)"
 NONE: Final = "-"
 """Packets that say nothing of a dimension."""
 MAX_GROUPS: Final = 10_000
+_MAX_FAILURES: Final = 100
 _HOUR_CHARS: Final = len("2026-01-01T00")
-_FAILURE: Final = "payi_otel.failure"
+_SECOND_CHARS: Final = len("2026-01-01T00:00:00")
 _STEP: Final = math.log(1.02)
 """Durations are kept to 2 %."""
 _CACHE_READ: Final = "text_cache_read"
 _TEXT: Final = ("text", "text_cache_read", "text_cache_write", "text_cache_write_1h")
+_UTC_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 
 class Prices(Protocol):
@@ -93,15 +99,20 @@ class Group:
         return sum(counts[1] for counts in self.units.values())
 
     @property
+    def size(self) -> tuple[float, int, int]:
+        """What groups are ordered by: cost, then units, then calls."""
+        return self.cost, self.tokens_in + self.tokens_out, self.calls
+
+    @property
     def cache_share(self) -> float | None:
         """Of the text that went in, how much the provider had in a cache; None where no text went in."""
         text = sum(self.units[name][0] for name in _TEXT if name in self.units)
         return self.units.get(_CACHE_READ, [0, 0])[0] / text if text else None
 
-    def add(self, call: _Call) -> None:
+    def add(self, call: Call) -> None:
         """Counts one packet."""
         self.calls += 1
-        self.errors += call.is_error
+        self.errors += bool(call.failure)
         for name, given, said in call.units:
             counts = self.units.setdefault(name, [0, 0])
             counts[0] += given
@@ -129,14 +140,32 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
     """What of a record is counted."""
 
-    is_error: bool
+    stamp: str
+    """When it began, in UTC; empty where that is not known."""
+    failure: str
+    """The status with which it was refused, or how it failed; empty where it did not."""
     units: tuple[tuple[str, int, int], ...]
     latency_ms: float | None
     first_token_ms: float | None
     cost: float | None
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any], prices: Prices | None) -> Call:
+        """Reads a record, whatever stands in it."""
+        cost = cost_in(record)
+        if cost is None and prices is not None:
+            cost = prices.cost_of(record)
+        return cls(
+            stamp=stamp_of(record),
+            failure=failure_of(record),
+            units=tuple(units_of(record)),
+            latency_ms=_number(record.get("end_to_end_latency_ms")),
+            first_token_ms=_number(record.get("time_to_first_token_ms")),
+            cost=cost,
+        )
 
 
 class Summary:
@@ -151,31 +180,27 @@ class Summary:
         self._prices = prices
         self.total = Group()
         self.by: dict[str, dict[str, Group]] = {name: {} for name in DIMENSIONS}
+        self.failures: dict[str, int] = {}
+        """Failed calls, by status or by the kind of failure."""
         self.first = self.last = ""
-        """Time stamps of the first and the last packet, as they stand in them."""
+        """When the first and the last packet began, in UTC."""
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts one packet, whatever stands in it."""
-        call = self._read(record)
+        call = Call.read(record, self._prices)
         self.total.add(call)
-        stamp = record.get("event_timestamp")
-        if isinstance(stamp, str) and stamp:
-            self.first = min(self.first or stamp, stamp)
-            self.last = max(self.last, stamp)
+        if call.stamp:
+            self.first = min(self.first or call.stamp, call.stamp)
+            self.last = max(self.last, call.stamp)
+        if call.failure:
+            failure = _bounded(self.failures, call.failure, _MAX_FAILURES)
+            self.failures[failure] = self.failures.get(failure, 0) + 1
         for name, groups in self.by.items():
-            _group_in(groups, key_of(record, name)).add(call)
-
-    def _read(self, record: Mapping[str, Any]) -> _Call:
-        cost = cost_in(record)
-        if cost is None and self._prices is not None:
-            cost = self._prices.cost_of(record)
-        return _Call(
-            is_error=is_error(record),
-            units=tuple(units_of(record)),
-            latency_ms=_number(record.get("end_to_end_latency_ms")),
-            first_token_ms=_number(record.get("time_to_first_token_ms")),
-            cost=cost,
-        )
+            key = _bounded(groups, key_of(record, name), MAX_GROUPS)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = Group()
+            group.add(call)
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -183,22 +208,46 @@ class Summary:
             "first": self.first,
             "last": self.last,
             "total": self.total.to_json(),
+            "failures": self.failures,
             "by": {name: {key: group.to_json() for key, group in groups.items()} for name, groups in self.by.items()},
         }
 
 
+def largest_first(groups: Mapping[str, Group]) -> list[tuple[str, Group]]:
+    """The groups of a dimension, the same order whenever they are the same."""
+    return sorted(groups.items(), key=lambda item: (*(-size for size in item[1].size), item[0]))
+
+
 def key_of(record: Mapping[str, Any], dimension: str) -> str:
     """Which group of a dimension a record is in."""
+    if dimension == "hour":
+        return stamp_of(record)[:_HOUR_CHARS] or NONE
     value = record.get(DIMENSIONS[dimension])
-    text = value if isinstance(value, str) else ""
-    return (text[:_HOUR_CHARS] if dimension == "hour" else text) or NONE
+    return value if isinstance(value, str) and value else NONE
 
 
-def is_error(record: Mapping[str, Any]) -> bool:
-    """Whether the provider refused the call, or it failed on the way."""
+def stamp_of(record: Mapping[str, Any]) -> str:
+    """When it began, in UTC, so that texts compare as times do; empty where that is not known."""
+    stamp = record.get("event_timestamp")
+    if not isinstance(stamp, str):
+        return ""
+    try:
+        if _UTC_STAMP.fullmatch(stamp):
+            datetime.fromisoformat(stamp[:_SECOND_CHARS])
+            return stamp
+        time = datetime.fromisoformat(stamp)
+        return (time.astimezone(timezone.utc) if time.tzinfo is not None else time).isoformat()
+    except (ValueError, OverflowError):
+        return ""
+
+
+def failure_of(record: Mapping[str, Any]) -> str:
+    """The status with which the provider refused the call, or how it failed on the way; empty where it did neither."""
     status, properties = record.get("http_status_code"), record.get("properties")
-    is_refused = isinstance(status, int) and status >= 400
-    return is_refused or (isinstance(properties, Mapping) and _FAILURE in properties)
+    if isinstance(status, int) and status >= 400:
+        return str(status)
+    kind = properties.get(PROPERTY_FAILURE) if isinstance(properties, Mapping) else None
+    return str(kind or "") or (str(STATUS_WITHOUT_HTTP) if status == STATUS_WITHOUT_HTTP else "")
 
 
 def units_of(record: Mapping[str, Any]) -> list[tuple[str, int, int]]:
@@ -217,11 +266,8 @@ def cost_in(record: Mapping[str, Any]) -> float | None:
     return _number(found)
 
 
-def _group_in(groups: dict[str, Group], key: str) -> Group:
-    group = groups.get(key)
-    if group is None:
-        group = groups.setdefault(key if len(groups) < MAX_GROUPS else OTHERS, Group())
-    return group
+def _bounded(groups: Mapping[str, Any], key: str, bound: int) -> str:
+    return key if key in groups or len(groups) < bound else OTHERS
 
 
 def _percentiles(durations: Durations) -> dict[str, float | None]:

@@ -1,15 +1,38 @@
-"""What `inspect`, `report` and `watch` share: captures summed up, with the user's prices and filters."""
+"""What `inspect` and `report` share: captures read with the user's filters and prices, as often as is wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import click
 
 from payi_otel.captures.filters import FilterError, read_filters
 from payi_otel.captures.prices import PriceError, PriceTable
 from payi_otel.captures.reading import Capture
-from payi_otel.captures.summary import Summary
 from payi_otel.cli._errors import WrongUsage
+
+_LOOK_EVERY = 1000
+"""Packets between two looks at how far it is: a look costs more than a packet."""
+
+files_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+where_option = click.option(
+    "--where",
+    "filters",
+    multiple=True,
+    metavar="EXPRESSION",
+    help="Only such packets, e.g. model=gpt-5, user!=bob, use_case~chat, status>=400, latency>1000; all that are given hold.",
+)
+prices_option = click.option(
+    "--prices",
+    "price_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="CSV or JSON with category, resource, unit, input, output: the price of one unit.",
+)
 
 
 def read_prices(file: Path | None) -> PriceTable | None:
@@ -24,25 +47,55 @@ def read_prices(file: Path | None) -> PriceTable | None:
         raise WrongUsage(f"--prices: {error}") from None
 
 
-def sum_up(files: Sequence[Path], filters: tuple[str, ...], prices: PriceTable | None) -> tuple[Summary, dict[str, str]]:
-    """What files hold, and where those break that do.
+class Captures:
+    """The packets of a command's files that its filters are true for.
 
-    Raises:
-        WrongUsage: A file is not there, or a filter is none.
+    Attributes:
+        broken: By file, where it could not be read further.
     """
-    try:
-        matches = read_filters(filters)
-    except FilterError as error:
-        raise WrongUsage(f"--where: {error}") from None
-    summary, broken = Summary(prices), {}
-    for file in files:
+
+    def __init__(self, files: Sequence[Path], filters: tuple[str, ...]) -> None:
+        """Reads nothing yet.
+
+        Raises:
+            WrongUsage: A filter is none.
+        """
+        try:
+            self._matches = read_filters(filters)
+        except FilterError as error:
+            raise WrongUsage(f"--where: {error}") from None
+        self._files = files
+        self._counts: list[int] = []
+        self.broken: dict[str, str] = {}
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Each packet; the second time the same ones, also of a file that grew.
+
+        Raises:
+            WrongUsage: A file cannot be read.
+        """
+        known, self._counts = self._counts, []
+        for number, file in enumerate(self._files):
+            read = 0
+            for record in islice(self._read(file), known[number] if known else None):
+                read += 1
+                if self._matches(record):
+                    yield record
+            self._counts.append(read)
+
+    def _read(self, file: Path) -> Iterator[Mapping[str, Any]]:
         capture = Capture(file)
         try:
-            for record in capture.records():
-                if matches(record):
-                    summary.add(record)
+            with click.progressbar(length=max(file.stat().st_size, 1), label=file.name, file=sys.stderr, hidden=not _has_watcher()) as bar:
+                for number, record in enumerate(capture.records()):
+                    if number % _LOOK_EVERY == 0:
+                        bar.update(capture.position - bar.pos)
+                    yield record
         except OSError as fault:
             raise WrongUsage(f"{file} cannot be read ({fault.strerror}): give a file that was written by offline_instrumentation") from None
         if capture.broken is not None:
-            broken[str(file)] = str(capture.broken)
-    return summary, broken
+            self.broken[str(file)] = str(capture.broken)
+
+
+def _has_watcher() -> bool:
+    return sys.stderr.isatty()

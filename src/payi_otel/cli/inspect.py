@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payi_otel.cli._summing import read_prices, sum_up
+from payi_otel.captures.summary import Group, Summary, largest_first
+from payi_otel.cli._summing import Captures, files_argument, prices_option, read_prices, where_option
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from payi_otel.captures.summary import Group, Summary
 
 BROKEN = 1
 BY = ("model", "use case", "user", "account", "hour")
@@ -32,7 +31,7 @@ Exit code 1: a file could not be read to its end; the tables show what came befo
 
 
 @click.command(short_help="see what was captured, as tables", help=DESCRIPTION)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@files_argument
 @click.option(
     "--by",
     "dimensions",
@@ -40,27 +39,18 @@ Exit code 1: a file could not be read to its end; the tables show what came befo
     type=click.Choice([name.replace(" ", "-") for name in BY]),
     help="Only this table; may be given again.",
 )
-@click.option(
-    "--where",
-    "filters",
-    multiple=True,
-    metavar="EXPRESSION",
-    help="Only such packets, e.g. model=gpt-5, user!=bob, use_case~chat, status>=400, latency>1000; all that are given hold.",
-)
+@where_option
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Rows of a table.")
-@click.option(
-    "--prices",
-    "price_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="CSV or JSON with category, resource, unit, input, output: the price of one unit.",
-)
+@prices_option
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def command(
     files: Sequence[Path], dimensions: Sequence[str], filters: tuple[str, ...], top: int, price_file: Path | None, as_json: bool
 ) -> int:
     """Reads every file, and shows what they hold together; 0 where all were whole."""
-    summary, broken = sum_up(files, filters, read_prices(price_file))
+    captures = Captures(files, filters)
+    summary, broken = Summary(read_prices(price_file)), captures.broken
+    for record in captures.records():
+        summary.add(record)
     if as_json:
         click.echo(json.dumps({**summary.to_json(), "broken": broken}, indent=2))
     else:
@@ -108,10 +98,8 @@ def _table(name: str, groups: dict[str, Group], top: int, *, has_cost: bool) -> 
 
 
 def _ordered(name: str, groups: dict[str, Group]) -> list[tuple[str, Group]]:
-    """Hours as they follow; of all else what is largest."""
-    if name == "hour":
-        return sorted(groups.items())
-    return sorted(groups.items(), key=lambda item: (-item[1].cost, -item[1].tokens_in - item[1].tokens_out, -item[1].calls, item[0]))
+    """Hours as they follow, all else by size."""
+    return sorted(groups.items()) if name == "hour" else largest_first(groups)
 
 
 def _ms(value: float | None) -> str:
