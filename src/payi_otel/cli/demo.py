@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from payi_otel.cli._rows import Row, to_row
+from payi_otel.cli._tour import show_tour
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,13 +22,14 @@ FLUSH_TIMEOUT_S = 10.0
 """Loopback and a local file take milliseconds; this bounds a machine under heavy load."""
 DESCRIPTION = (
     "Runs chat completions, responses and embeddings through the real OpenAI SDK, sync, async and streamed, against a provider "
-    "on loopback that the command starts itself. Nothing leaves this machine, and no key is needed."
+    "on loopback that the command starts itself; then shows what the other commands make of the packets. Nothing leaves this machine, "
+    "and no key is needed."
 )
 
 
 @click.command(short_help="see packets of real SDK calls, offline", help=DESCRIPTION)
-@click.option("--keep", metavar="FILE", type=click.Path(path_type=Path), help="Write the packets to FILE instead of a temporary file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON instead of a table.")
+@click.option("--keep", metavar="FILE", type=click.Path(path_type=Path), help="Write the packets to FILE, and leave it at that.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON, and nothing else.")
 def command(keep: Path | None, as_json: bool) -> int:
     """Runs the demo and shows what was captured; 0 where every call became a packet."""
     if importlib.util.find_spec("openai") is None:
@@ -43,7 +45,7 @@ def command(keep: Path | None, as_json: bool) -> int:
     if len(rows) != expected:
         print(f"payi-otel demo: {expected} calls were made, but {len(rows)} packets were captured", file=sys.stderr)
         return 1
-    return 0
+    return 0 if as_json or keep or show_tour(file) else 1
 
 
 def _capture(file: Path) -> int:

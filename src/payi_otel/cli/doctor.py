@@ -24,8 +24,8 @@ FOUND_WRONG = 1
 DESCRIPTION = """See whether GenAI calls are recorded here and reach Pay-i, and what to do where not.
 
 Looks at the settings of the environment, the key (never shown), Pay-i (one request that changes nothing), what else steers
-OpenTelemetry, the spool, and every provider SDK this package instruments: its version, whether that is supported, and each method that is
-wrapped. The SDKs are imported and instrumented for it, and left as they were.
+OpenTelemetry, the spool, and every provider SDK this package instruments: its version, whether that is supported, and how many of its
+methods are wrapped. The SDKs are imported and instrumented for it, and left as they were.
 
 With a program behind two dashes, it is run as payi-otel run does, and then shown is what it did: by host, requests beside packets.
 
@@ -55,8 +55,9 @@ class Finding:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON; a program's output goes to stderr then.")
 @click.option("--offline", is_flag=True, help="Send nothing anywhere; a program's packets are counted and thrown away.")
+@click.option("-v", "--verbose", is_flag=True, help="Name each method that is wrapped.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
-def command(as_json: bool, offline: bool, program: tuple[str, ...]) -> int:
+def command(as_json: bool, offline: bool, verbose: bool, program: tuple[str, ...]) -> int:
     """Looks at everything; 0 where there is no problem."""
     from payi_otel.cli._findings import look_around
     from payi_otel.instrumentors._discovery import all_instrumentors
@@ -72,7 +73,7 @@ def command(as_json: bool, offline: bool, program: tuple[str, ...]) -> int:
     if as_json:
         _print_json(checks, findings, account)
     else:
-        _show(checks, findings)
+        _show(checks, findings, names_all=verbose)
     return FOUND_WRONG if any(check.state == PROBLEM for check in checks) else 0
 
 
@@ -144,15 +145,17 @@ def _print_json(checks: Sequence[Check], findings: Sequence[Finding], account: A
     click.echo(json.dumps(found, indent=2))
 
 
-def _show(checks: Sequence[Check], findings: Sequence[Finding]) -> None:
+def _show(checks: Sequence[Check], findings: Sequence[Finding], *, names_all: bool) -> None:
     click.echo(f"payi-otel {version('payi-otel')}, Python {platform.python_version()}\n")
     for check in checks:
         click.echo(f"{check.state:<7}  {check.name}: {check.found}")
         if check.remedy:
             click.echo(f"         -> {check.remedy}")
+    click.echo()
     for finding in findings:
-        click.echo(f"\n{finding.distribution} {finding.version or ''}".rstrip() + f": {finding.state}")
-        for name in finding.wrapped:
+        count = f", {len(finding.wrapped)} methods" if finding.wrapped else ""
+        click.echo(f"{finding.distribution} {finding.version or ''}".rstrip() + f": {finding.state}{count}")
+        for name in finding.wrapped if names_all else ():
             click.echo(f"  wrapped  {name}")
         for name in finding.missing:
             click.echo(f"  MISSING  {name}")
