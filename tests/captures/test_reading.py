@@ -39,6 +39,14 @@ def test_every_layout_is_read_whole(tmp_path: Path, text: str) -> None:
     assert capture.broken is None
 
 
+def test_a_packet_behind_an_old_end_is_read(tmp_path: Path) -> None:
+    """So a reader sees a file whose closing bracket was written over just after he had read it."""
+    capture = write(tmp_path / "file", '[\n{"n": 1}\n]{"n": 2},\n{"n": 3}\n]')
+    assert (list(capture.records()), capture.broken) == ([{"n": 1}, {"n": 2}, {"n": 3}], None)
+    behind = capture.position
+    assert (list(capture.records(behind)), capture.broken) == ([], None)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "[\n]", "[ ]", "\n"])
 def test_an_empty_file_has_no_packets(tmp_path: Path, text: str) -> None:
     """And is not broken."""

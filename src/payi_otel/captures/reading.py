@@ -26,6 +26,11 @@ class Broken:
     """In bytes; in an array that is not one packet a line, of the piece that it is in."""
     why: str
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it only ends too early, as a file does that is being written."""
+        return self.why == _CUT
+
     def __str__(self) -> str:
         return f"at byte {self.offset}: {self.why}"
 
@@ -38,6 +43,8 @@ class Capture:
     Attributes:
         position: Behind the last packet that was read, in bytes; in an array of another layout, of what was read ahead.
         broken: Where and why it could not be read further; None: it was read whole.
+        is_by_line: Whether it has one packet a line, so that `records` may go on behind a `position`.
+        identity: The device and the number of the file that was opened last, which another one of that name does not have.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,6 +52,8 @@ class Capture:
         self.path = Path(path)
         self.position = 0
         self.broken: Broken | None = None
+        self.is_by_line = True
+        self.identity: tuple[int, int] | None = None
 
     def records(self, start: int = 0) -> Iterator[dict[str, Any]]:
         """Each packet, in the file's order.
@@ -57,7 +66,9 @@ class Capture:
         """
         self.position, self.broken = start, None
         with open(self.path, "rb") as file:
-            if start == 0 and not _is_by_line(file):
+            self.identity = to_identity(os.fstat(file.fileno()))
+            self.is_by_line = start > 0 or _is_by_line(file)
+            if not self.is_by_line:
                 yield from self._read_array(file)
             else:
                 file.seek(start)
@@ -67,7 +78,9 @@ class Capture:
         offset = file.tell()
         while line := file.readline(_MAX_LINE_BYTES):
             text = line.strip(_BLANK + b",")
-            if text and text not in (b"[", b"]"):
+            if text.startswith(b"]"):  # the end; or the old one, read just before a packet was written over it, and the packet behind it
+                text = text[1:].lstrip(_BLANK)
+            if text and text != b"[":
                 record = self._parse(text, offset, is_whole=line.endswith(b"\n"))
                 if record is None:
                     return
@@ -101,6 +114,11 @@ class Capture:
                 yield item
         except ijson.JSONError:
             self.broken = Broken(self.position, _CUT)
+
+
+def to_identity(found: os.stat_result) -> tuple[int, int]:
+    """What tells a file from another one that takes its name."""
+    return found.st_dev, found.st_ino
 
 
 def _is_by_line(file: IO[bytes]) -> bool:
