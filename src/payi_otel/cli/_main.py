@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("demo", "doctor", "run", "inspect", "report", "replay", "completion")
+COMMANDS: Final = ("demo", "doctor", "run", "inspect", "report", "watch", "replay", "completion")
 INTERRUPTED: Final = 130
 """What shells expect of a command that Ctrl-C ended: 128 + SIGINT."""
 PROGRAM: Final = "payi-otel"

@@ -72,12 +72,13 @@ def _show(summary: Summary, dimensions: Sequence[str], top: int) -> None:
     for name in dimensions:
         groups = summary.by[name]
         if len(groups) > 1 or "-" not in groups or len(dimensions) == 1:
-            console.print(_table(name, groups, top, has_cost=bool(total.priced)))
+            console.print(to_table(name, groups, top, has_cost=bool(total.priced)))
     if total.priced and total.unpriced:
         console.print(f"{total.unpriced:,} calls are in no price table; the cost is that of the others", markup=False)
 
 
-def _table(name: str, groups: dict[str, Group], top: int, *, has_cost: bool) -> Table:
+def to_table(name: str, groups: dict[str, Group], top: int, *, has_cost: bool) -> Table:
+    """The largest groups of a dimension as rows."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
