@@ -10,7 +10,8 @@ import pytest
 from _source import Import, Module, modules
 
 LAYERS = (
-    {"distro", "testing", "cli", "environment_variables"},
+    {"distro", "cli", "environment_variables"},
+    {"testing"},
     {"compat"},
     {"__init__"},
     {"costs", "kpis"},
