@@ -69,7 +69,8 @@ class IngestServer:
     def __init__(self, *, api_key: str = API_KEY, bulk_enabled: bool = True, upsert_enabled: bool = True) -> None:
         """Listens on a free port of 127.0.0.1."""
         self.api_key = api_key
-        self.bulk_enabled, self.upsert_enabled = bulk_enabled, upsert_enabled
+        self.bulk_enabled: bool = bulk_enabled
+        self.upsert_enabled: bool = upsert_enabled
         self.requests: list[dict[str, Any]] = []
         self.packets: list[dict[str, Any]] = []
         self.duplicates: list[dict[str, Any]] = []

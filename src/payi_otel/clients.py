@@ -90,7 +90,7 @@ class _Client:
         if not key:
             raise MissingKeyError([_NO_KEY])
         self.api_key: str = str(key)
-        self.base_url = str(base_url or variable(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
+        self.base_url: str = str(base_url or variable(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
         self.timeout = timeout
         self.max_retries = max_retries
         self.default_headers: Mapping[str, str] = _merge_headers(_read_custom_headers(os.environ), default_headers)

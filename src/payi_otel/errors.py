@@ -21,7 +21,7 @@ class ConfigurationError(PayiOtelError, ValueError):
     """One or more settings are wrong. `problems` has one line for each: path, what was given, what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[str, ...] = tuple(problems)
         head = self.problems[0] if len(self.problems) == 1 else f"{len(self.problems)} settings are wrong:"
         rest = () if len(self.problems) == 1 else self.problems
         super().__init__("\n  - ".join((head, *rest)))
@@ -35,6 +35,6 @@ class LimitExceeded(PayiOtelError):  # noqa: N818 - the name that users know fro
     """Pay-i has said that a limit of this call is blocked. Raised before the provider is called, where `enforce_limits` is on."""
 
     def __init__(self, limit_ids: Sequence[str]) -> None:
-        self.limit_ids = tuple(limit_ids)
+        self.limit_ids: tuple[str, ...] = tuple(limit_ids)
         """Those that are blocked."""
         super().__init__(f"blocked by Pay-i: {', '.join(self.limit_ids)}")

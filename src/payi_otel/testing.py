@@ -41,8 +41,8 @@ class CapturingSink:
         self._changed = threading.Condition()
         self.packets: list[IngestPacket] = []
         self.attempts: list[IngestPacket] = []
-        self.closed = False
-        self.forks = 0
+        self.closed: bool = False
+        self.forks: int = 0
 
     def deliver(self, packet: IngestPacket) -> Outcome:
         """Keeps the packet if its outcome says so."""

@@ -34,8 +34,10 @@ class Record:
     __slots__ = ("is_done", "length", "offset", "segment")
 
     def __init__(self, segment: Segment, offset: int, length: int) -> None:
-        self.segment, self.offset, self.length = segment, offset, length
-        self.is_done = False
+        self.segment: Segment = segment
+        self.offset: int = offset
+        self.length: int = length
+        self.is_done: bool = False
 
 
 class Segment:
@@ -46,17 +48,19 @@ class Segment:
     """
 
     def __init__(self, files: Files, path: str, fd: int, size: int, lock: threading.Lock, *, is_sealed: bool = False) -> None:
-        self._files, self.path, self.fd = files, path, fd
+        self._files = files
+        self.path: str = path
+        self.fd: int = fd
         self._lock = lock
-        self.size = size
+        self.size: int = size
         """Where the next record goes; what stands behind is none."""
-        self.synced = 0
+        self.synced: int = 0
         """How much of it has been forced to disk."""
-        self.open_count = 0
+        self.open_count: int = 0
         self._users = 0
         self._is_sealed = is_sealed
         self._is_closing = False
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def append(self, contents: Sequence[bytes]) -> list[Record]:
         """Writes records, all or none.

@@ -29,16 +29,18 @@ class Ticket:
         Args:
             is_open: The call has not ended.
         """
-        self.is_open = is_open
-        self.is_settled = self.is_final = False
-        """Something has become of the packet; and it is no longer in the queue."""
+        self.is_open: bool = is_open
+        self.is_settled: bool = False
+        """Something has become of the packet."""
+        self.is_final: bool = False
+        """It is no longer in the queue."""
         self.outcome: Outcome | None = None
         """What the last attempt came to; None while unknown, and for a call that is not billable."""
         self.end: Callable[[], object] | None = None
         """Called when somebody waits for a call that has not ended: a stream may have all that matters, and one step to go."""
         self.find: Callable[[float], Outcome] | None = None
         """Asked, with the seconds it may take, for the result of a packet that was delivered without one."""
-        self.again_s = 0.0
+        self.again_s: float = 0.0
         """When reading the result may wait the next time."""
         self._waiters: list[Future[None]] = []
         """One each, so that no lock is needed: a fork could leave it locked."""

@@ -59,7 +59,7 @@ class Spool:
             files: The file system.
             clock: Seconds, monotonic.
         """
-        self.directory = os.path.abspath(directory)
+        self.directory: str = os.path.abspath(directory)
         self._sync_always, self._max_bytes = sync_always, max_bytes
         self._files = files or OsFiles()
         self._clock = clock
@@ -87,9 +87,9 @@ class Spool:
         self._is_closed = False
         self._taking: set[int] = set()
         """Open files that are being adopted."""
-        self.left_behind = 0
+        self.left_behind: int = 0
         """Files that could not be adopted when they were last looked for."""
-        self.corrupt_records = 0
+        self.corrupt_records: int = 0
         """Damaged places found in other processes' segments: at least one packet each may be lost."""
 
     @property

@@ -47,8 +47,9 @@ class _QueueExporter(SpanExporter):
 
     def __init__(self, queue: DeliveryQueue, settings: Settings) -> None:
         global _latest  # noqa: PLW0603 - found again by the launcher, which is handed no exporter
-        self.queue, self.settings = queue, settings
-        self.is_shut_down = False
+        self.queue: DeliveryQueue = queue
+        self.settings: Settings = settings
+        self.is_shut_down: bool = False
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
         feed_unclaimed(self._intake, first=False)
         defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -29,7 +29,7 @@ class RetryQueueSpanProcessor(SpanProcessor):
         """
         self._queue = queue
         self._intake = Intake(queue, sees_starts=True, categories=categories)
-        self.leave = feed_unclaimed(self._intake, first=True)
+        self.leave: Callable[[], None] = feed_unclaimed(self._intake, first=True)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Notes whose call it is, and what it stands in."""
