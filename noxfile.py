@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
@@ -102,6 +105,62 @@ def screenshots(session):
     """The pictures of the report in docs, drawn anew."""
     session.install(".", *nox.project.dependency_groups(PYPROJECT, "browser"))
     session.run("python", "tests/browser/screenshots.py")
+
+
+@nox.session
+def build(session):
+    """Both distributions, each wheel from its sdist, into dist/ or the folder given: the same bytes whenever and wherever."""
+    session.install("build>=1.3")
+    _build(session, session.posargs[0] if session.posargs else "dist")
+
+
+@nox.session
+def package(session):
+    """The distributions as users get them, built now or taken from the folder given: installed alone, typed, licensed, all there."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "package"))
+    built = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(built, ignore_errors=True)
+    folder = Path(session.posargs[0] if session.posargs else _build(session, str(built))).absolute()
+    files = sorted(map(str, folder.glob("*.whl"))) + sorted(map(str, folder.glob("*.tar.gz")))
+    session.run("twine", "check", "--strict", *files)
+    alone = _environment(session, "alone", *folder.glob("payi_otel-*.whl"))
+    bill = _bill(session, alone, f"{session.create_tmp()}/payi-otel.cdx.json")
+    env = {
+        "DISTRIBUTIONS": str(folder),
+        "ALONE": alone,
+        "WITH_COMPAT": _environment(session, "with_compat", "--no-compile", *folder.glob("*.whl")),
+        "BILL_OF_MATERIALS": bill,
+    }
+    session.run("python", "-m", "pytest", "--confcutdir", "tests/package", "tests/package", env=env)
+
+
+@nox.session
+def sbom(session):
+    """The bill of materials of the wheel in dist/ or the folder given (CycloneDX): what an installation of today brings."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "package"))
+    folder = Path(session.posargs[0] if session.posargs else "dist")
+    _bill(session, _environment(session, "alone", *folder.glob("payi_otel-*.whl")), "payi-otel.cdx.json")
+
+
+def _build(session, folder):
+    for project in (".", "compat"):
+        session.run("python", "-m", "build", "--outdir", folder, project, silent=True)
+    return folder
+
+
+def _environment(session, name, *what):
+    """The Python of a new environment with these wheels (and how pip is to install them), what they require, and nothing else."""
+    home = Path(session.create_tmp()).absolute() / name
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(home))
+    python = str(home / "bin" / "python")
+    session.run("python", "-m", "pip", "--python", python, "install", "-q", *map(str, what))
+    return python
+
+
+def _bill(session, python, file):
+    known = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible", "--output-format", "JSON")
+    session.run("cyclonedx-py", "environment", *known, "--output-file", file, python)
+    return str(Path(file).absolute())
 
 
 @nox.session
