@@ -73,10 +73,14 @@ def foreign(session):
 
 @nox.session
 def lint(session):
-    """Style, names, docstrings and format."""
+    """Style, names, docstrings and format; and the workflows, by their schema and for what makes them unsafe."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    workflows = sorted(map(str, Path(".github/workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
 @nox.session
@@ -140,6 +144,14 @@ def sbom(session):
     session.install(*nox.project.dependency_groups(PYPROJECT, "package"))
     folder = Path(session.posargs[0] if session.posargs else "dist")
     _bill(session, _environment(session, "alone", *folder.glob("payi_otel-*.whl")), "payi-otel.cdx.json")
+
+
+@nox.session
+def changes(session):
+    """What the fragments make of CHANGELOG.md; with a version, moves them into it: `nox -s changes -- 0.2.0`."""
+    session.install("towncrier>=25.8")
+    wanted = ("--yes", "--version", *session.posargs) if session.posargs else ("--draft", "--version", "Unreleased")
+    session.run("towncrier", "build", *wanted)
 
 
 def _build(session, folder):

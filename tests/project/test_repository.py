@@ -21,7 +21,7 @@ def files() -> Iterator[Path]:
     """Every file of the repository, without what tools leave behind."""
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT).parts
-        hidden = [part for part in parts if part.startswith(".") and part not in (".ci", ".gitignore")]
+        hidden = [part for part in parts if part.startswith(".") and part not in (".ci", ".github", ".gitignore")]
         if path.is_file() and not hidden and not BUILT.intersection(parts) and not any(part.endswith(".egg-info") for part in parts):
             yield path
 
