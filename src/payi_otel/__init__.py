@@ -18,7 +18,8 @@ from payi_otel.context.headers import create_headers
 from payi_otel.context.track import get_context, track, track_context
 from payi_otel.costs import Cost, cost_of, cost_of_async
 from payi_otel.delivery.result import XproxyResult
-from payi_otel.errors import LimitExceeded
+from payi_otel.delivery.stats import Stats
+from payi_otel.errors import ConfigurationError, LimitExceeded
 from payi_otel.exporters.span_exporter import PayiFileSpanExporter, PayiSpanExporter
 from payi_otel.kpis import increment_kpi_score, increment_kpi_score_async
 from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
@@ -26,6 +27,7 @@ from payi_otel.semconv import PayiCategories, PayiHeaderNames
 
 __all__ = [
     "AsyncPayi",
+    "ConfigurationError",
     "Cost",
     "LimitExceeded",
     "Payi",
@@ -44,6 +46,7 @@ __all__ = [
     "PayiInstrumentOpenAiConfig",
     "PayiSpanExporter",
     "RetryQueueSpanProcessor",
+    "Stats",
     "XproxyResult",
     "cost_of",
     "cost_of_async",

@@ -9,6 +9,7 @@ import payi_otel
 
 PROMISED = {
     "AsyncPayi",
+    "ConfigurationError",
     "Cost",
     "LimitExceeded",
     "Payi",
@@ -18,6 +19,7 @@ PROMISED = {
     "PayiInstrumentConfig",
     "PayiSpanExporter",
     "RetryQueueSpanProcessor",
+    "Stats",
     "XproxyResult",
     "cost_of",
     "cost_of_async",
