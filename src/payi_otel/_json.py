@@ -1,9 +1,13 @@
-"""JSON of any value at all: orjson, and where it refuses, a plain copy of the value first. One odd value costs nothing but itself."""
+"""JSON of any value at all, and values of any JSON that SDKs read: by orjson, and where it refuses, by what does not.
+
+One odd value costs nothing but itself.
+"""
 
 from __future__ import annotations
 
 import base64
 import codecs
+import json
 import math
 import operator
 from collections.abc import Iterable, Mapping
@@ -31,6 +35,21 @@ def to_json(value: Any) -> bytes:
         encoded = orjson.dumps(_to_plain(value, 0, frozenset()))
     # An orjson result keeps its whole growth buffer (12 KB for a packet of 4 KB) for as long as it lives; a copy does not.
     return bytes(memoryview(encoded))
+
+
+def read_json(text: bytes | str) -> Any:
+    """The value of JSON, as the SDKs read it: with NaN, infinities and lone surrogates, which orjson refuses.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except RecursionError as fault:
+            raise ValueError("nested too deep") from fault
 
 
 def to_text(value: str) -> str:

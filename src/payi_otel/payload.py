@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import orjson
-
 from payi_otel._guard import guard
+from payi_otel._json import read_json
 
 if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
@@ -46,12 +45,12 @@ class JsonTexts(list[str]):
     """JSON values as they went over the wire: nobody had to read them."""
 
     def parsed(self) -> list[Any]:
-        """Their values.
-
-        Raises:
-            orjson.JSONDecodeError: One is none.
-        """
-        return [orjson.loads(text) for text in self]
+        """Their values, without those that are none."""
+        values = []
+        for text in self:
+            with suppress(ValueError):
+                values.append(read_json(text))
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Content:
 
     def parsed(self) -> Content:
         """The same with every text read."""
-        request = self.request.parsed()[0] if isinstance(self.request, JsonTexts) else self.request
+        request = next(iter(self.request.parsed()), None) if isinstance(self.request, JsonTexts) else self.request
         responses = self.responses.parsed() if isinstance(self.responses, JsonTexts) else self.responses
         return replace(self, request=request, responses=responses)
 

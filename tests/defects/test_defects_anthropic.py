@@ -381,3 +381,27 @@ def test_nothing_is_put_on_the_sdks_objects(client: Any, provider: Any, instrume
     instrument()
     assert looked_at() == before
     packets(3)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_pings_take_no_events_place(client: Any, provider: Any, instrument: Any, packets: Any, raw: bool) -> None:
+    """The service sends them between events, and the SDK keeps them to itself: the record of a stream is whole, its last tool call, too."""
+    instrument()
+    tool = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    head, *tail = events()
+    asked = [
+        {"type": "content_block_start", "index": 0, "content_block": tool},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a": 1}'}},
+        *tail[2:],
+    ]
+    sent = [head, *[{"type": "ping"}] * 5, *asked]
+    provider.script(streamed(*sent))
+    if raw:
+        with client.messages.with_streaming_response.create(stream=True, **ASK) as response:
+            response.read()
+    else:
+        list(client.messages.create(stream=True, **ASK))
+    body = packets()[0]["body"]
+    assert [json.loads(event) for event in body["provider_response_json"]] == [head, *asked]
+    assert body["provider_response_function_calls"] == [{"name": "look", "arguments": '{"a": 1}'}]
+    assert body["units"] == UNITS

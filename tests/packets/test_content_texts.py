@@ -29,6 +29,7 @@ STREAMS = {
     "an event of several lines": b'data: {"id":\ndata: "c"}\n\ndata: ' + CHUNK + b"\n\n",
     "lines that look whole": b'data: {"a": {}\ndata: }\n\n',
     "comments and ids": b": ping\n\nid: 1\nretry: 5\ndata: " + CHUNK + b"\n\n\n\ndata: " + CHUNK + b"\n\n",
+    "pings": b'event: ping\ndata: {"type": "ping"}\n\nevent: a\ndata: ' + CHUNK + b'\n\n\nevent: ping\ndata: {"type": "ping"}\n\n',
     "broken off": b"data: " + CHUNK + b'\n\ndata: {"id": "c", "cho',
     "no text": b'data: {"id": "\xff"}\n\n',
     "no events": b"",
@@ -73,7 +74,7 @@ def test_usual_streams_are_not_read(name: str) -> None:
 
 LINES = st.tuples(
     st.sampled_from(["data: ", "data:", "event: ", ": ", "x", ""]),
-    st.sampled_from(["{}", "{", "}", '{"a":1}', "[DONE]", "é", ""]),
+    st.sampled_from(["{}", "{", "}", '{"a":1}', "[DONE]", "é", "ping", ""]),
     st.sampled_from(["\n", "\n\n", "\r\n", "\r\n\r\n", "\r", "\n\r\n"]),
 )
 
@@ -93,6 +94,11 @@ def loaded(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+
+
+def test_pings_are_no_events() -> None:
+    """The SDKs give them to nobody: counted as events, they would stand for the last ones of a stream."""
+    assert read_texts(STREAMS["pings"]) == [CHUNK.decode()]
 
 
 @pytest.mark.parametrize("inline_data", [True, False])

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from payi_otel import semconv
+from payi_otel._json import to_json
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._invocation import Answer, OtherCall
 from payi_otel.instrumentors._values import count_of, get
@@ -268,6 +267,6 @@ def read_tool_uses(answers: Sequence[Any]) -> Iterator[FunctionCall]:
         else:
             for block in answer.get("content") or ():
                 if isinstance(block, dict) and block.get("type") == "tool_use":
-                    yield FunctionCall(str(block.get("name")), orjson.dumps(block.get("input") or {}).decode())
+                    yield FunctionCall(str(block.get("name")), to_json(block.get("input") or {}).decode())
     for name, given, text in (blocks[index] for index in sorted(blocks)):
-        yield FunctionCall(str(name), text or orjson.dumps(given).decode())
+        yield FunctionCall(str(name), text or to_json(given).decode())

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
-import orjson
-
+from payi_otel._json import read_json
 from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._raw import read_events, read_texts
 from payi_otel.packets.counting import TokenCounter, by_length
@@ -299,8 +298,8 @@ def to_json(value: Any) -> Any:
     """An SDK object, bytes or a JSON value as a JSON value; None where it is none."""
     if isinstance(value, bytes):
         try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
+            return read_json(value)
+        except ValueError:
             return None
     to_dict = getattr(value, "to_dict", None)
     if callable(to_dict):

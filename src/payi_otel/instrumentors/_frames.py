@@ -6,13 +6,11 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTSelectObjectAppendix
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
+from payi_otel._json import read_json
 from payi_otel.instrumentors._stream import Tap
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
@@ -47,10 +45,10 @@ def _cut(buffer: bytearray) -> Iterator[bytes]:
 def _value_of(frame: bytes) -> dict[str, Any] | None:
     headers_length = _PRELUDE.unpack_from(frame)[1]
     try:
-        value = orjson.loads(frame[_PRELUDE.size + headers_length : -4])
+        value = read_json(frame[_PRELUDE.size + headers_length : -4])
         if isinstance(value, dict) and isinstance(value.get("bytes"), str):
-            value = orjson.loads(base64.b64decode(value["bytes"]))
-    except (orjson.JSONDecodeError, binascii.Error):
+            value = read_json(base64.b64decode(value["bytes"]))
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

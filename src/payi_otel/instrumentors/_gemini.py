@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import orjson
-
+from payi_otel._json import to_json
 from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
 from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._invocation import Answer, Invocation
@@ -126,7 +125,7 @@ class GeminiContent(CallContent):
         for part in _parts(answers):
             call = part.get("functionCall") or part.get("function_call")
             if isinstance(call, dict) and call.get("name"):
-                yield FunctionCall(str(call["name"]), orjson.dumps(call.get("args") or {}).decode())
+                yield FunctionCall(str(call["name"]), to_json(call.get("args") or {}).decode())
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Contents, system instruction and tools."""

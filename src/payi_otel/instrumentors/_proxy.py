@@ -14,10 +14,9 @@ from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
-
 from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES
+from payi_otel._json import read_json
 from payi_otel.context._header_text import to_header
 from payi_otel.context.headers import proxy_headers
 from payi_otel.delivery.outcome import Fate, Outcome
@@ -230,7 +229,7 @@ def _said_by(exchange: HttpExchange) -> Mapping[str, Any] | None:
 
 def _to_object(body: bytes) -> Mapping[str, Any]:
     with guard("reading the proxy's answer"):
-        value = orjson.loads(body) if body[:1] == b"{" else {}
+        value = read_json(body) if body[:1] == b"{" else {}
         return value if isinstance(value, Mapping) else {}
     return {}
 

@@ -13,9 +13,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
-import orjson
-
 from payi_otel._guard import guard
+from payi_otel._json import read_json
 from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._results import attach
@@ -23,6 +22,9 @@ from payi_otel.instrumentors._stream import Tap, reader_codes, settle, settle_as
 from payi_otel.payload import ContentReader
 
 _EVENT_END = re.compile(rb"\n\r?\n|\r\r")
+_PING = re.compile(r"[\r\n]*event: ?ping[\r\n]")
+"""An event without content, which keeps a connection alive: SDKs give it to nobody."""
+_PING_BYTES = re.compile(_PING.pattern.encode())
 _MAX_END = 3
 """Bytes of the longest end of an event that may come in two pieces."""
 
@@ -98,7 +100,7 @@ def read_texts(data: bytes) -> list[str] | None:
             texts.append(event[6:])
             continue
         lines = [line[5:].strip() for line in event.split("\n") if line.startswith("data:")]
-        if lines and lines[0].startswith("{"):
+        if lines and lines[0].startswith("{") and not _PING.match(event):
             if len(lines) > 1 or not lines[0].endswith("}"):
                 return None
             texts += lines
@@ -107,11 +109,11 @@ def read_texts(data: bytes) -> list[str] | None:
 
 def _value_of(event: bytes) -> dict[str, Any] | None:
     data = b"\n".join([line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")])
-    if not data.startswith(b"{"):
+    if not data.startswith(b"{") or _PING_BYTES.match(event):
         return None
     try:
-        value: dict[str, Any] = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        value: dict[str, Any] = read_json(data)
+    except ValueError:
         return None
     return value
 
@@ -162,8 +164,8 @@ class BodyReader:
 
     def _value(self) -> Any:
         try:
-            return orjson.loads(b"".join(self.pieces))
-        except orjson.JSONDecodeError:
+            return read_json(b"".join(self.pieces))
+        except ValueError:
             return None
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
-import orjson
-
+from payi_otel._json import read_json
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
@@ -115,8 +114,8 @@ class StainlessOperation(Operation):
 def to_value(body: bytes | None) -> Any:
     """JSON, or an empty object where it is none."""
     try:
-        return orjson.loads(body or b"{}")
-    except orjson.JSONDecodeError:
+        return read_json(body or b"{}")
+    except ValueError:
         return {}
 
 

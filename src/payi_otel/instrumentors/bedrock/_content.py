@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import orjson
-
+from payi_otel._json import to_json
 from payi_otel.instrumentors._claude import read_tool_uses
 from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
 from payi_otel.payload import FunctionCall
@@ -80,7 +79,7 @@ def _converse_tools(answers: Sequence[dict[str, Any]]) -> Iterator[FunctionCall]
         for block in (message or {}).get("content") or ():
             use = block.get("toolUse")
             if use and use.get("type") != "server_tool_use":
-                yield FunctionCall(str(use.get("name")), orjson.dumps(use.get("input") or {}).decode())
+                yield FunctionCall(str(use.get("name")), to_json(use.get("input") or {}).decode())
         start = answer.get("contentBlockStart") or {}
         use = (start.get("start") or {}).get("toolUse")
         if use and use.get("type") != "server_tool_use":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import orjson
-
+from payi_otel._json import read_json
 from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._results import NAME
@@ -86,9 +85,9 @@ def is_exception(frame: Any) -> bool:
 
 def value_of(frame: Any) -> dict[str, Any]:
     """A frame's event: Converse's under its type, a chunk's own JSON."""
-    payload = orjson.loads(frame.payload or b"{}")
+    payload = read_json(frame.payload or b"{}")
     if isinstance(payload, dict) and isinstance(payload.get("bytes"), str):
-        payload = orjson.loads(base64.b64decode(payload["bytes"]))
+        payload = read_json(base64.b64decode(payload["bytes"]))
         return payload if isinstance(payload, dict) else {}
     return {str(frame.headers.get(":event-type")): payload}
 
@@ -107,7 +106,7 @@ class FrameReader:
     def take(self, event: Any) -> bool:
         """Decodes one frame."""
         if is_exception(event):
-            payload = orjson.loads(event.payload or b"{}") if event.payload[:1] == b"{" else {}
+            payload = read_json(event.payload or b"{}") if event.payload[:1] == b"{" else {}
             kind = event.headers.get(":exception-type") or event.headers.get(":error-code") or "error"
             self.failure = (str(kind), str(payload.get("message") or event.headers.get(":error-message") or ""))
             return False

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from payi_otel import semconv
+from payi_otel._json import to_json
 from payi_otel.instrumentors._capture import current_exchange, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
@@ -235,14 +234,14 @@ class InteractionContent(CallContent):
         for answer in answers:
             for step in get(answer, "steps") or ():
                 if get(step, "type") == "function_call":
-                    yield FunctionCall(str(get(step, "name")), orjson.dumps(get(step, "arguments") or {}).decode())
+                    yield FunctionCall(str(get(step, "name")), to_json(get(step, "arguments") or {}).decode())
             step, delta, index = get(answer, "step"), get(answer, "delta"), get(answer, "index") or 0
             if get(step, "type") == "function_call":
                 begun[index] = [str(get(step, "name")), get(step, "arguments"), ""]
             elif get(delta, "type") == "arguments_delta" and index in begun:
                 begun[index][2] += get(delta, "arguments") or ""
         for name, given, text in (begun[index] for index in sorted(begun)):
-            yield FunctionCall(name, text or orjson.dumps(given or {}).decode())
+            yield FunctionCall(name, text or to_json(given or {}).decode())
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Input, system instruction and tools."""

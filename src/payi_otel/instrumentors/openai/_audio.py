@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from payi_otel import semconv
+from payi_otel._json import read_json
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import BodySieve, SseSieve, read_events, tap_response
@@ -233,6 +232,6 @@ def _is_events(invocation: Invocation) -> bool:
 
 def _json_or_text(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return read_json(body)
+    except ValueError:
         return body.decode("utf-8", "replace")

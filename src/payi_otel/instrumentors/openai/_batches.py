@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-import orjson
-
 from payi_otel._guard import guard
+from payi_otel._json import read_json
 from payi_otel.instrumentors._batches import BilledResults, ReadResults, to_payload
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._hooks import ResponseHook
@@ -106,8 +105,8 @@ def _keep(pieces: list[bytes], piece: bytes) -> None:
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
     for line in io.BytesIO(body):
         try:
-            result = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            result = read_json(line)
+        except ValueError:
             continue
         response = get(result, "response")
         answered = get(response, "body")

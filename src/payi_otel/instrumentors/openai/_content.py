@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import orjson
-
+from payi_otel._json import to_json
 from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
 from payi_otel.payload import FunctionCall
 
@@ -144,7 +143,7 @@ def _set_item(merged: dict[tuple[Any, ...], list[Any]], index: int, item: dict[s
 
 def _as_json(text: Any) -> str | None:
     """A custom tool's input is free text: as a JSON string it is valid where arguments are read as JSON."""
-    return orjson.dumps(text).decode() if isinstance(text, str) else None
+    return to_json(text).decode() if isinstance(text, str) else None
 
 
 def _add(merged: dict[tuple[Any, ...], list[Any]], key: tuple[Any, ...], name: Any, arguments: Any) -> None:
