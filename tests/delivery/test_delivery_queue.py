@@ -446,6 +446,27 @@ def test_what_is_open_may_end_itself_as_shutdown_begins() -> None:
         assert queue.stats() == Stats(created=1, delivered=1, attempts=1)
 
 
+def test_an_applications_sleep_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests put something of theirs in place of `time.sleep`, and count its calls or have it fail: workers have no part in that."""
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        raise AssertionError("nothing here may sleep")
+
+    sink = CapturingSink()
+    with running(sink) as queue:
+        submit(queue, make_packet())
+        assert sink.wait_for_packets(1)
+        wait_for(lambda: queue.stats().in_flight == 0)
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "sleep", sleep)
+            for count in range(2, 6):
+                submit(queue, make_packet())
+                assert sink.wait_for_packets(count)
+    assert slept == []
+
+
 def test_a_queue_nobody_has_any_more_is_collected_with_its_threads() -> None:
     """Neither fork hooks, nor exit hooks, nor idle workers keep it alive."""
     queue = DeliveryQueue(CapturingSink(), convert=lambda payload: payload, retry=Retry())

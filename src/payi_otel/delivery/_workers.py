@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from opentelemetry.context import Context, attach, detach
@@ -77,8 +77,8 @@ class Workers:
         self._urgent: deque[None] = deque()
         """One for each awakening without a pause."""
         self._is_pausing = False
-        self._missed = 0
-        """Calls during a pause, more or less: each may wake one thread more."""
+        self._missed: deque[None] = deque()
+        """One for each call during a pause: it may wake one thread more."""
         self.is_stopped = False
 
     @property
@@ -89,9 +89,10 @@ class Workers:
     def call(self, times: int = 1) -> None:
         """Wakes so many sleepers, if there are. Takes no lock, and so is safe at any point of any thread."""
         if self._is_pausing:
-            self._missed += times
-        else:
-            self._ring(times)
+            self._missed.extend([None] * min(times, self._limit))
+            if self._is_pausing:  # else the pause ended just now, perhaps without having seen this call
+                return
+        self._ring(times)
 
     def _ring(self, times: int, *, is_urgent: bool = False) -> None:
         for _ in range(min(times, self._limit)):
@@ -103,18 +104,25 @@ class Workers:
                 self._urgent.append(None)
             bell.release()
 
-    def pause(self) -> None:
-        """Called by a thread that was called, before it begins."""
+    def pause(self, bell: threading.Lock) -> None:
+        """Called by a thread that was called, before it begins; `bell`: its own, which is down and nobody rings."""
         if not self._pause_s or self.is_stopped:
             return
         try:
             self._urgent.pop()
         except IndexError:
             self._is_pausing = True
-            time.sleep(self._pause_s)
+            bell.acquire(timeout=self._pause_s)  # an application's tests may have put something of theirs in place of `time.sleep`
             self._is_pausing = False
-            missed, self._missed = self._missed, 0
-            self._ring(missed, is_urgent=True)
+            self._ring(self._take_missed(), is_urgent=True)
+
+    def _take_missed(self) -> int:
+        count = 0
+        with suppress(IndexError):  # another thread's pause ends now, too
+            while self._missed:
+                self._missed.popleft()
+                count += 1
+        return count
 
     def add(self, *, wait: bool = False) -> bool:
         """Starts a thread unless there are enough; False when Python starts none any more (at interpreter exit).
@@ -194,7 +202,7 @@ def _take_turns(workers: Workers) -> None:
         if rest_s == 0.0 or workers.is_stopped or not bell.acquire(timeout=-1 if rest_s is None else min(rest_s, _MAX_SLEEP_S)):
             workers.take_down(bell)
         else:
-            workers.pause()
+            workers.pause(bell)
         work = workers.get_work()
 
 
