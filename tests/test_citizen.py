@@ -100,6 +100,23 @@ def test_without_a_provider_a_call_has_no_span(client: Any, ingest: IngestServer
     assert json.dumps(one).replace("chatcmpl-1", "chatcmpl-2") == json.dumps(two)
 
 
+def test_what_is_current_stays_so_in_a_call_without_a_span(provider: ProviderServer, ingest: IngestServer) -> None:
+    """The application's own span of a provider that it set nowhere: what its HTTP client writes on the current one must arrive."""
+    spans, tracing = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    tracing.add_span_processor(SimpleSpanProcessor(spans))
+    payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))
+    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda request: trace.get_current_span().set_attribute("sent", True)]})
+    with (
+        openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0, http_client=http) as client,
+        tracing.get_tracer("app").start_as_current_span("outer"),
+    ):
+        client.chat.completions.create(**CALL)
+    (outer,) = spans.get_finished_spans()
+    assert (outer.name, dict(outer.attributes or {})) == ("outer", {"sent": True})
+    assert payi_otel.flush(10)
+    assert len(ingest.packets) == 1
+
+
 def test_what_is_suppressed_is_neither_a_span_nor_a_packet(client: Any, ingest: IngestServer) -> None:
     """And goes to the provider untouched."""
     payi_otel.payi_instrument(payi=payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url))

@@ -376,7 +376,9 @@ def _end_attributes(reason: EndReason, answer: Answer, payload: Payload, request
 
 def _inner_context(current: Context, span: Span) -> Context:
     context = without_payi_baggage(current)
-    if span is not get_current_span(current):
+    above = get_current_span(current)
+    # Where a call has no span, what is current stays so: it may be the application's own, of a provider that it set nowhere.
+    if span is not above and (span.is_recording() or span.get_span_context() != above.get_span_context()):
         context = set_span_in_context(span, context)
     genai = sys.modules.get(_UTIL_GENAI)
     if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span
