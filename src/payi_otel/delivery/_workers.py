@@ -76,7 +76,8 @@ class Workers:
         self._starting = threading.Lock()
         self._urgent: deque[None] = deque()
         """One for each awakening without a pause."""
-        self._is_pausing = False
+        self._pausing: deque[threading.Lock] = deque()
+        """Bells of the threads that were called and wait a moment."""
         self._missed: deque[None] = deque()
         """One for each call during a pause: it may wake one thread more."""
         self.is_stopped = False
@@ -88,9 +89,9 @@ class Workers:
 
     def call(self, times: int = 1) -> None:
         """Wakes so many sleepers, if there are. Takes no lock, and so is safe at any point of any thread."""
-        if self._is_pausing:
+        if self._pausing:
             self._missed.extend([None] * min(times, self._limit))
-            if self._is_pausing:  # else the pause ended just now, perhaps without having seen this call
+            if self._pausing:  # else the pause ended just now, perhaps without having seen this call
                 return
         self._ring(times)
 
@@ -104,16 +105,24 @@ class Workers:
                 self._urgent.append(None)
             bell.release()
 
+    def hurry(self) -> None:
+        """Somebody waits for what there is: pauses end now, and one that has not begun is left out."""
+        if not self._pausing and not self._urgent:
+            self._urgent.append(None)
+        with suppress(IndexError):
+            while True:
+                self._pausing.pop().release()
+
     def pause(self, bell: threading.Lock) -> None:
-        """Called by a thread that was called, before it begins; `bell`: its own, which is down and nobody rings."""
+        """Called by a thread that was called, before it begins; `bell`: its own, which is down."""
         if not self._pause_s or self.is_stopped:
             return
         try:
             self._urgent.pop()
         except IndexError:
-            self._is_pausing = True
-            bell.acquire(timeout=self._pause_s)  # an application's tests may have put something of theirs in place of `time.sleep`
-            self._is_pausing = False
+            self._pausing.append(bell)
+            if self.is_stopped or not bell.acquire(timeout=self._pause_s):  # not `time.sleep`, which an application's tests may replace
+                _take_back(bell, self._pausing)
             self._ring(self._take_missed(), is_urgent=True)
 
     def _take_missed(self) -> int:
@@ -151,6 +160,7 @@ class Workers:
         """Ends every thread after its present turn."""
         self.is_stopped = True
         self._ring(self._limit)
+        self.hurry()
 
     def join(self, deadline_s: float) -> bool:
         """Waits for the threads until this instant of `time.monotonic()`; True when none is left."""
@@ -175,10 +185,15 @@ class Workers:
 
     def take_down(self, bell: threading.Lock) -> None:
         """The thread is up without having been called; a call that came just now is taken with it."""
-        try:
-            self._bells.remove(bell)
-        except ValueError:
-            bell.acquire()
+        _take_back(bell, self._bells)
+
+
+def _take_back(bell: threading.Lock, where: deque[threading.Lock]) -> None:
+    """What nobody has rung; or waits for who is ringing it."""
+    try:
+        where.remove(bell)
+    except ValueError:
+        bell.acquire()
 
 
 def _run(workers: Workers) -> None:

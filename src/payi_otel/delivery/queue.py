@@ -279,6 +279,7 @@ class DeliveryQueue:
             if self._backlog.is_empty:
                 return True
             barrier = self._backlog.begin_flush(time.monotonic(), exit_by=exit_by)
+        self._workers.hurry()
         if not self._workers.count and not self._workers.add():
             self._work_here(barrier, deadline_s)
         if exit_by is not None and not barrier.cleared.wait(max(0.0, deadline_s - time.monotonic()) / 2):
