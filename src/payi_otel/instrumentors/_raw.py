@@ -89,10 +89,13 @@ def read_events(data: bytes) -> Iterator[dict[str, Any]]:
 
 def read_texts(data: bytes) -> list[str] | None:
     """The same as texts, none of them read; None where one of them is not plain text in one line."""
-    data = data.replace(b"\r\n", b"\n")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+        if b"\r" in data:
+            return None
     texts: list[str] = []
     try:
-        events = [] if b"\r" in data else data.decode().split("\n\n")
+        events = data.decode().split("\n\n")
     except UnicodeDecodeError:
         return None
     for event in events:
@@ -104,7 +107,7 @@ def read_texts(data: bytes) -> list[str] | None:
             if len(lines) > 1 or not lines[0].endswith("}"):
                 return None
             texts += lines
-    return texts if events else None
+    return texts
 
 
 def _value_of(event: bytes) -> dict[str, Any] | None:
