@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from payi_otel.context.scope import Scope, ScopeChange, enter, leave, set_defaults, unset_defaults
 from payi_otel.delivery import intake as intake_module
-from payi_otel.delivery._sightings import sightings
+from payi_otel.delivery._sightings import Call, sightings
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.exporters.span_exporter import PayiSpanExporter
 from payi_otel.packets.convert import PacketRules, to_packet
@@ -593,3 +594,33 @@ def test_a_thousand_calls_at_once_are_a_thousand_packets(processing: Pipeline) -
     assert sorted(name for name, _ in processing.packets()) == sorted(f"chatcmpl-{number}" for number in range(1000))
     intake = processing.exporter._intake
     assert not any((intake._open, intake._outer, intake._scopes, intake._inner, intake._waiting, intake._late))
+
+
+def test_no_call_without_a_span_is_lost_among_many_threads() -> None:
+    """Beyond the number of calls that are remembered each forgets the oldest, in every thread at once and without a lock."""
+    pipeline = Pipeline()
+    for number in range(10_000):
+        sightings.add(Call(make_payload(f"old-{number}"), 0, OURS, is_sent=True))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns in the middle of anything
+    try:
+        threads = [threading.Thread(target=offer_many, args=(name, 2000)) for name in "abcdefgh"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert pipeline.queue.stats().created == 8 * 2000
+    pipeline.queue.shutdown(0)
+
+
+def make_payload(response_id: str) -> Payload:
+    """A call of ours that has ended."""
+    return Payload(Scope(user_id="ada"), "system.openai", "openai/3.0", model="gpt-5", http_status=200, response_id=response_id)
+
+
+def offer_many(name: str, count: int) -> None:
+    """Calls without spans, one after the other, as a thread that makes them."""
+    for number in range(count):
+        registry.offer(make_payload(f"{name}-{number}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 from payi_otel.packets.merging import is_same_model
@@ -100,16 +100,17 @@ class Sightings:
 
     def clear(self) -> None:
         """Forgets all."""
-        self._by_id: dict[str, list[Call]] = {}
+        self._by_id: OrderedDict[str, list[Call]] = OrderedDict()  # a plain dict takes longer to find its oldest, the more it forgot
         self._recent: deque[Call] = deque(maxlen=_MAX_RECENT)
 
     def add(self, call: Call) -> None:
-        """Remembers a call that is billed."""
+        """Remembers a call that is billed. Threads do so at once, and no lock is held: each step here is one of the interpreter's."""
         if call.response_id is not None:
-            self._by_id.setdefault(call.response_id, []).append(call)
-            del self._by_id[call.response_id][:-20]  # a test's provider may give every answer the same id
+            same = self._by_id.setdefault(call.response_id, [])
+            same.append(call)
+            del same[:-20]  # a test's provider may give every answer the same id
             if len(self._by_id) > _MAX_BY_ID:
-                del self._by_id[next(iter(self._by_id))]
+                self._by_id.popitem(last=False)
         self._recent.append(call)
 
     def knows(self, response_id: str | None) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -54,21 +55,21 @@ class Intake:
         """Forgets everything: in a forked child the parent's calls are the parent's."""
         self._lock = threading.RLock()  # a collector may end a span in the middle of anything here
         self._timer: threading.Timer | None = None
-        self._open: dict[int, int] = {}
+        self._open: OrderedDict[int, int] = OrderedDict()
         """By span, the nearest call at it or above it."""
-        self._outer: dict[int, int] = {}
+        self._outer: OrderedDict[int, int] = OrderedDict()
         """By call, the nearest call above it."""
-        self._inner: dict[int, int] = {}
+        self._inner: OrderedDict[int, int] = OrderedDict()
         """By call, how many calls are open right below it."""
         self._late: dict[int, tuple[Call, int | None]] = {}
         """Calls that ended before one inside them, and what stands above them."""
-        self._scopes: dict[int, Scope | None] = {}
+        self._scopes: OrderedDict[int, Scope | None] = OrderedDict()
         """By call of another instrumentation, its scope; None where it is not to be recorded."""
         self._waiting: dict[int, list[Call]] = {}
         """By what stands above them, calls that have ended inside it."""
         self._has_unsent = False
         """Something of `_late` or `_waiting` is still to be sent, perhaps."""
-        self._ended: dict[int, Call] = {}
+        self._ended: OrderedDict[int, Call] = OrderedDict()
         self._due: deque[Payload] = deque()
         """What is settled, on its way to the queue."""
         self._unfinished: dict[str, Call] = {}
@@ -345,11 +346,9 @@ def _merge(outer: Call, inner: list[Call]) -> None:
             fill_in(call.payload, outer.payload, fuller_usage=True)
 
 
-def _keep(kept: dict[K, V], key: K, value: V, at_most: int) -> None:
+def _keep(kept: OrderedDict[K, V], key: K, value: V, at_most: int) -> None:
     """Adds to a dict that forgets its oldest."""
     kept[key] = value
     if len(kept) > at_most:
-        try:
-            kept.pop(next(iter(kept)), None)
-        except (RuntimeError, StopIteration):  # another thread changed it: the next one to add forgets one
-            return
+        with suppress(KeyError):  # another thread emptied it
+            kept.popitem(last=False)
