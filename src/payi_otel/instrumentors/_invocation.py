@@ -36,6 +36,7 @@ from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registr
 _MAX_FRAMES = 50
 """Frames kept of the caller's stack, nearest first: enough to find the call, and bounded under deep recursion."""
 
+_TEXT = (str, type(None))
 _UTIL_GENAI = "opentelemetry.util.genai.invocation"
 
 
@@ -219,6 +220,8 @@ class Invocation:
             self._fill(reason, content, error)
             if self.request.on_answer is not None:
                 answer = self.request.on_answer(self, answer)
+            if not (isinstance(answer.response_id, _TEXT) and isinstance(answer.model, _TEXT)):
+                answer = replace(answer, response_id=_text(answer.response_id), model=_text(answer.model))
             self._fill_answer(answer, error, status)
         finally:
             self._end_span(reason, answer, error, is_said=is_said)
@@ -389,3 +392,8 @@ def _inner_context(current: Context, span: Span) -> Context:
 def _type_name(error: BaseException) -> str:
     cls = type(error)
     return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _text(value: Any) -> str | None:
+    """An id or a model. What a server that only speaks like a provider's gives as a number may be a mere count, and is none."""
+    return value if isinstance(value, str) else None
