@@ -147,9 +147,9 @@ def measure_queue(count: int) -> dict[str, float]:
     with FaultServer() as server:
         server.set_fault(Fault("refused"))
         with subjects((OWN,), server.url) as (one,):
-            before = one.make("plain", 200, flush=False)["rss_mb"]
-            after = one.make("plain", count, flush=False)["rss_mb"]
-    return {"packets": count, "mb": after - before}
+            before = one.make("waiting", 200, flush=False)["rss_mb"]
+            after = one.make("waiting", count, flush=False)["rss_mb"]
+    return {"packets": count, "kb": 4, "mb": after - before}
 
 
 def rows(results: dict[str, Any]) -> Iterator[str]:
@@ -181,8 +181,9 @@ def rows(results: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | {start['setup_ms'] / results['start'][OWN]['setup_ms']:.1f} | {start['setup_mb']:.0f} |"
     yield ""
     queue, drained = results["queue"], results["drained"]
-    yield f"{queue['packets']:,} packets that wait for a Pay-i that is down take {queue['mb']:.0f} MB. Where Pay-i answers in 5 ms, they"
-    yield f"are drained at {drained['together']:.0f} a second together, and at {drained['single']:.0f} one by one."
+    yield f"{queue['packets']:,} packets of {queue['kb']} KB that wait for a Pay-i that is down take {queue['mb']:.0f} MB."
+    yield f"Where Pay-i answers in 5 ms, packets of 2 KB are drained at {drained['together']:.0f} a second together,"
+    yield f"and at {drained['single']:.0f} one by one."
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ Draws docs/growth.svg. What is measured is the instrumentation alone, around a m
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -46,8 +47,14 @@ class Answering:
         del inner
         self.client = openai.OpenAI(api_key="k", base_url="http://provider.test/v1")
         answer = openai.types.chat.ChatCompletion.model_validate(ANSWER)
+        numbers = itertools.count(1)
+
+        def answered(*args: Any, **more: Any) -> Any:
+            answer.id = f"chatcmpl-{next(numbers)}"  # what is remembered of calls grows with their ids
+            return answer
+
         kwargs: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello."}]}
-        self.call = lambda: wrapper(lambda *args, **more: answer, self.client.chat.completions, (), kwargs)
+        self.call = lambda: wrapper(answered, self.client.chat.completions, (), kwargs)
 
 
 def grown_by_calls(most: int) -> list[tuple[int, float]]:

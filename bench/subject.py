@@ -7,6 +7,7 @@ line of the output its answer.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -32,6 +33,8 @@ ANSWER = {
     ],
     "usage": USAGE,
 }
+WAITING = "q" * 2_600
+"""A prompt whose packet has 4 KB."""
 ATTRIBUTES = {f"gen_ai.request.attribute_{number}": number for number in range(20)}
 NAMES = ("bare", "payi-otel", "payi-otel, traced", "genai-openai", "payi", "wrapper", "span", "encode")
 """The second one: in an application that has a tracer provider, so that calls have spans; the first one's have none."""
@@ -57,10 +60,13 @@ class Calls:
 
         import openai
 
+        numbers = itertools.count(1)  # each answer has an id of its own: what is remembered of calls grows with their ids
+
         def answer(request: Any) -> Any:
             is_stream = b'"stream":true' in request.content[-60:] or b'"stream":true' in request.content[:200]
             kind, content = ("text/event-stream", STREAM) if is_stream else ("application/json", PLAIN)
-            return httpx2.Response(200, headers={"content-type": kind}, content=content)
+            own = content.replace(b'"chatcmpl-1"', f'"chatcmpl-{next(numbers)}"'.encode())
+            return httpx2.Response(200, headers={"content-type": kind}, content=own)
 
         transport = httpx2.MockTransport(answer)
         arguments: dict[str, Any] = {"api_key": "k", "base_url": "http://provider.test/v1", "max_retries": 0}
@@ -68,6 +74,7 @@ class Calls:
         self._asynchronous = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=transport))
         self._messages = [{"role": "user", "content": "Hello."}]
         self._large = [{"role": "user", "content": LARGE}]
+        self._waiting = [{"role": "user", "content": WAITING}]
 
     def plain(self) -> None:
         """A chat completion."""
@@ -76,6 +83,10 @@ class Calls:
     def large(self) -> None:
         """The same with a prompt of 200 KB."""
         self.client.chat.completions.create(model=MODEL, messages=self._large)  # type: ignore[call-overload]
+
+    def waiting(self) -> None:
+        """The same with a packet of 4 KB."""
+        self.client.chat.completions.create(model=MODEL, messages=self._waiting)  # type: ignore[call-overload]
 
     def stream(self) -> None:
         """A stream of `CHUNKS`, read to its end; its usage is asked for, so that every subject does the same."""
