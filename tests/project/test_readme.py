@@ -1,51 +1,24 @@
-"""The README tells the truth: its code runs, its commands are those that CI runs, its table names tests that exist."""
+"""The README tells the truth: its commands are those that CI runs, its table names tests that exist.
+
+Its code is run by `test_documentation_blocks.py`.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 
 from _source import ROOT
-from payi_otel.cli._provider import ProviderServer
-from payi_otel.testing import IngestServer
 
 README = (ROOT / "README.md").read_text()
-PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 ROWS = re.findall(r"^\| ([^|]+) \| (works|not yet) \| ([^|]*?) ?\|$", README, re.MULTILINE)
-TIMEOUT_S = 60
 
 
 def command(name: str) -> str:
     """One of the README's marked commands."""
     (text,) = re.findall(rf"<!-- command: {name} -->\n```sh\n(.*?)\n```\n<!-- end -->", README, re.DOTALL)
     return str(text)
-
-
-@pytest.mark.parametrize("number", range(len(PYTHON_BLOCKS)))
-def test_code_runs(number: int, tmp_path: Path) -> None:
-    """Each block runs as it stands; every call that reached the provider became a packet, in its file or at Pay-i."""
-    script = tmp_path / "readme.py"
-    script.write_text(PYTHON_BLOCKS[number])
-    with ProviderServer(thinking_s=0) as provider, IngestServer() as ingest:
-        env = {
-            **os.environ,
-            "OPENAI_API_KEY": "sk-test",
-            "OPENAI_BASE_URL": provider.url,
-            "PAYI_API_KEY": ingest.api_key,
-            "PAYI_BASE_URL": ingest.url,
-        }
-        done = subprocess.run(
-            [sys.executable, str(script)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
-        )
-        written = len(re.findall('"provider_response_id"', "".join(path.read_text() for path in tmp_path.glob("*.json"))))
-        assert done.returncode == 0, done.stderr
-        assert len(ingest.packets) + written == len(provider.requests)
-        assert not any(name.startswith("xproxy-") for request in provider.requests for name in request["headers"])
 
 
 def test_commands_do_the_whole_job() -> None:
