@@ -24,7 +24,16 @@ OpenAI().chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "co
 PRICES: Final = "category,resource,unit,input,output\n,gpt-4.1,text,0.000002,0.000008\n"
 SETTINGS: Final = 'use_case_name = "shop"\n'
 """The `payi.toml` of commands."""
+COMPLETION: Final = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4.1",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+}
 REPLIES: Final = {
+    "/chat/completions": COMPLETION,
     "/messages": {
         "id": "msg_1",
         "type": "message",
@@ -47,12 +56,6 @@ REPLIES: Final = {
         "candidates": [{"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finishReason": "STOP"}],
         "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
     },
-    "/invocations": {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "model": "llama-3",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello."}, "finishReason": "stop"}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
-    },
+    "/invocations": COMPLETION,
 }
-"""What providers beside OpenAI answer, by the end of the path."""
+"""What providers beside OpenAI answer (the first is Azure), by the end of the path."""

@@ -1,0 +1,191 @@
+"""Makes the generated part of docs/providers: `python tests/project/provider_pages.py` writes it, a test holds it.
+
+What an instrumentor says of itself (its SDK, its patches, its units), what pyproject.toml installs, and what the noxfile runs.
+A provider that has no page yet gets one. The rest of a page is written by hand and left as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.requirements import Requirement
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = ROOT / "docs" / "providers"
+BEGIN: Final = "<!-- made by python tests/project/provider_pages.py -->\n"
+END: Final = "<!-- end -->\n"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One folder of instrumentors, and all of its SDKs."""
+
+    folder: str
+    instrumentors: tuple[Any, ...]
+
+    @property
+    def title(self) -> str:
+        """The page's own, where it has one."""
+        page = self.page
+        return page.read_text().partition("\n")[0].removeprefix("# ") if page.exists() else self.folder.replace("_", " ").title()
+
+    @property
+    def page(self) -> Path:
+        """Where it is told of."""
+        return PAGES / f"{self.folder}.md"
+
+    @property
+    def extra(self) -> str | None:
+        """The extra that installs the SDK."""
+        sdks = {one.distribution for one in self.instrumentors}
+        extras = {sdk: name for name, sdk in re.findall(r'^([a-z]+) = \["([a-z0-9-]+)>=', _text("pyproject.toml"), re.MULTILINE)}
+        return next((extras[sdk] for sdk in sorted(sdks) if sdk in extras), self.folder if self.folder in extras.values() else None)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """With what `nox -s sdk_versions` installs."""
+        return tuple(_of_noxfile("SDKS").get(self.folder, ()))
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether the SDK that is installed is of the newest line, and none of the old versions that are pinned."""
+        sdk = next((version for one in self.instrumentors if (version := one.installed_version())), None)
+        newest = self.versions[0].split()[0] if self.versions else ""
+        pinned = {version.partition("==")[2].split()[0] for version in self.versions if "==" in version}
+        return sdk is not None and sdk not in pinned and bool(newest) and Requirement(newest).specifier.contains(sdk)
+
+    @property
+    def tests(self) -> list[str]:
+        """Where its calls are tested."""
+        contract = f"tests/contract/providers/{self.folder}"
+        return [path for path in (contract, *_of_noxfile("OWN_TESTS").get(self.folder, ())) if (ROOT / path).exists()]
+
+
+@cache
+def _text(file: str) -> str:
+    return (ROOT / file).read_text()
+
+
+@cache
+def _of_noxfile(name: str) -> dict[str, tuple[str, ...]]:
+    """One of its tables, without importing nox."""
+    for node in ast.parse(_text("noxfile.py")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return dict(ast.literal_eval(node.value))
+    raise LookupError(name)
+
+
+def providers() -> list[Provider]:
+    """By their folders' names."""
+    from payi_otel.instrumentors._discovery import all_instrumentors
+
+    by_folder: dict[str, list[Any]] = {}
+    for one in all_instrumentors():
+        by_folder.setdefault(type(one).__module__.split(".")[2], []).append(one)
+    return [Provider(folder, tuple(found)) for folder, found in by_folder.items()]
+
+
+def operations_of(provider: Provider) -> list[str]:
+    """Of an SDK all of whose calls go through one method: the names of those that are recorded."""
+    return sorted(getattr(import_module(type(provider.instrumentors[0]).__module__), "_OPERATIONS", ()))
+
+
+def recorded(patches: Iterable[Any]) -> dict[tuple[str, str, str], list[str]]:
+    """Methods by module, since and until; an async twin stands for its own."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for patch in patches:
+        if patch.operation is not None or patch.bound_wrapper is not None:
+            found.setdefault((patch.module, patch.since, patch.until), []).append(patch.target)
+    return found
+
+
+def to_part(provider: Provider) -> str:
+    """The generated part of a page."""
+    return "\n".join([*_sdks(provider), *_methods(provider), *_units(provider), *_shown(provider)]) + "\n"
+
+
+def _sdks(provider: Provider) -> Iterator[str]:
+    yield from ("## SDKs and versions", "", "| SDK | supported | instrumentor |", "|---|---|---|")
+    for one in provider.instrumentors:
+        yield f"| {one.distribution} | `{one.supported}` | `{one.name}` |"
+    if provider.versions:
+        yield from ("", f"Each tested in an environment of its own: {_listed(provider.versions)}.")
+    yield ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _methods(provider: Provider) -> Iterator[str]:
+    yield from ("## What is recorded", "")
+    if names := operations_of(provider):
+        yield from (f"Operations of the service: {_listed(names)}.", "")
+        return
+    yield from ("A method stands for its `Async` twin, too.", "", "| module | methods | SDK versions |", "|---|---|---|")
+    for one in provider.instrumentors:
+        for (module, since, until), targets in recorded(one.patches).items():
+            span = " ".join(filter(None, (f"from {since}" if since else "", f"before {until}" if until else ""))) or "all supported"
+            shown = [target for target in targets if target.removeprefix("Async") == target or target.removeprefix("Async") not in targets]
+            yield f"| `{module}` | {_listed(shown)} | {span} |"
+    yield ""
+
+
+def slug(heading: str) -> str:
+    """An anchor, as the site and repository browsers make it."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def _units(provider: Provider) -> Iterator[str]:
+    apis = dict.fromkeys(row.api for one in provider.instrumentors for row in one.units)
+    yield from ("## Units", "")
+    yield "Which field becomes which unit: " + ", ".join(f"[{api}](../units.md#{slug(api)})" for api in apis) + "."
+    yield ""
+
+
+def _shown(provider: Provider) -> Iterator[str]:
+    yield from ("## Shown by", "", _listed(provider.tests) + ".")
+
+
+def to_index(all_providers: Iterable[Provider]) -> str:
+    """The table of all."""
+    lines = ["| | install | SDKs | tested with |", "|---|---|---|---|"]
+    for one in all_providers:
+        install = f"`payi-otel[{one.extra}]`" if one.extra else "-"
+        sdks = _listed(instrumentor.supported for instrumentor in one.instrumentors)
+        lines.append(f"| [{one.title}]({one.folder}.md) | {install} | {sdks} | {_listed(one.versions) or '-'} |")
+    return "\n".join(lines) + "\n"
+
+
+def replace_part(text: str, part: str) -> str:
+    """A page with another generated part."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the page has no generated part")
+    return before + BEGIN + part + END + after
+
+
+def made() -> Iterator[tuple[Path, str]]:
+    """Every page as it should be."""
+    found = providers()
+    for one in found:
+        doc = (type(one.instrumentors[0]).__doc__ or "").strip().partition("\n")[0]
+        text = one.page.read_text() if one.page.exists() else f"# {one.title}\n\n{doc}\n\n{BEGIN}{END}"
+        yield one.page, replace_part(text, to_part(one))
+    index = PAGES / "index.md"
+    yield index, replace_part(index.read_text(), to_index(found))
+
+
+if __name__ == "__main__":
+    for path, text in made():
+        path.write_text(text)
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
