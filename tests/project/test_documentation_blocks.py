@@ -199,7 +199,7 @@ def test_python_runs(program: tuple[Block, ...], server: BlockServer, tmp_path: 
 @pytest.mark.parametrize("block", COMMANDS, ids=[block.where for block in COMMANDS])
 def test_commands_run(block: Block, capture: Path, tmp_path: Path) -> None:
     """In a folder with what they name; where a key is left out (`...`), it is filled in."""
-    for name in ("packets.json", "monday.json", "tuesday.json"):
+    for name in ("packets.json", "monday.json", "tuesday.json", "before.json"):
         shutil.copy(capture, tmp_path / name)
     (tmp_path / "spool").mkdir(mode=0o700)
     for name, text in (("app.py", APP), ("prices.csv", PRICES), ("payi.toml", SETTINGS)):
