@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def types(session):
     """Strict types of the package."""
     session.install("-e", ".[openai]", *nox.project.dependency_groups(PYPROJECT, "type"))
     session.run("mypy")
+
+
+@nox.session
+def docs(session):
+    """The documentation as a site, in build/site: every link and anchor leads somewhere, and no page loads anything from elsewhere."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+    loads = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^>]*>")
+    foreign = {load for page in Path("build", "site").rglob("*.html") for load in loads.findall(page.read_text("utf-8"))}
+    if foreign:
+        session.error(f"pages load from elsewhere: {', '.join(sorted(foreign))}")
 
 
 @nox.session
