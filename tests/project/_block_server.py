@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -18,11 +19,22 @@ from types import ModuleType
 from typing import Any
 
 PRELOADED = (
-    "openai.resources.chat",
-    "openai.resources.responses",
+    "concurrent.futures.thread",
+    "httpcore",
+    "httpx",
+    "openai.resources.chat.completions.completions",
+    "openai.resources.responses.responses",
+    "opentelemetry.instrumentation.threading",
     "opentelemetry.sdk.trace",
     "payi_otel.exporters.http",
+    "payi_otel.instrumentors.anthropic",
+    "payi_otel.instrumentors.bedrock",
+    "payi_otel.instrumentors.databricks",
+    "payi_otel.instrumentors.google_genai",
     "payi_otel.instrumentors.openai",
+    "payi_otel.instrumentors.vertexai",
+    "payi_otel.kpis",
+    "payi_otel.packets.convert",
 )
 """What most blocks come to import sooner or later."""
 TIMEOUT_S = 60.0
@@ -32,6 +44,7 @@ def serve() -> dict[str, Any] | None:
     """Forks for each program; returns in the fork with what it is to run, and in this process None when there are no more."""
     for name in PRELOADED:
         __import__(name)
+    gc.freeze()  # else each fork would copy all of it when it collects
     for line in sys.stdin:
         job: dict[str, Any] = json.loads(line)
         child = os.fork()

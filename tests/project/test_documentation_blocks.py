@@ -69,12 +69,12 @@ b = a
   ```
 """
 SHELL = """
-payi-otel() {{ if [ "$1" != doctor ]; then command payi-otel "$@"; fi; }}
+payi-otel() {{ case "$1" in demo|doctor) ;; *) command payi-otel "$@" ;; esac; }}
 pip() {{ :; }}
 set -euo pipefail
 {commands}
 """
-"""`doctor` takes seconds and is run by its own tests; here its arguments are parsed, as those of `pip` are."""
+"""`demo` and `doctor` take seconds and are run by their own tests; here their arguments are parsed, as those of `pip` are."""
 
 
 @dataclass
