@@ -69,12 +69,13 @@ b = a
   ```
 """
 SHELL = """
-payi-otel() {{ case "$1" in demo|doctor) ;; *) command payi-otel "$@" ;; esac; }}
+payi-otel() {{ case "$1" in demo|doctor|watch) ;; *) command payi-otel "$@" ;; esac; }}
 pip() {{ :; }}
+jq() {{ cat > /dev/null; }}
 set -euo pipefail
 {commands}
 """
-"""`demo` and `doctor` take seconds and are run by their own tests; here their arguments are parsed, as those of `pip` are."""
+"""`demo` and `doctor` take seconds, `watch` does not end: their own tests run them. Their arguments are parsed, as those of `pip` are."""
 
 
 @dataclass
@@ -219,13 +220,17 @@ def test_commands_run(block: Block, capture: Path, tmp_path: Path) -> None:
 
 
 def command_lines(block: Block) -> Iterator[list[str]]:
-    """The words of each line, without comments and variables in front."""
+    """The words of each command, without comments and variables in front."""
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        while words and re.match(r"[A-Z_]+=", words[0]):
-            words.pop(0)
-        if words:
-            yield words
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in (*lexer, ";"):
+            if not re.fullmatch(r"[|&;]+", word):
+                words += [] if not words and re.match(r"[A-Z_]+=", word) else [word]
+            elif words:
+                yield words
+                words = []
 
 
 def wrong_with(words: Sequence[str]) -> str | None:
@@ -290,6 +295,13 @@ def test_what_is_said_of_a_block_is_understood() -> None:
             assert Path(block.page).name in (ROOT / file).read_text(), f"{block.where}: {file} does not read this page"
         else:
             assert block.says(NOT_RUN), f"{block.where}: {block.said}"
+
+
+def test_each_command_of_a_line_is_read() -> None:
+    """Behind a pipe, a variable, `||`; a comment and a text with such signs in it are none."""
+    text = "A=1 payi-otel inspect f --where 'a|b' | jq .units  # payi-otel bake\npayi-otel \\\n  demo || true\n"
+    found = [*command_lines(Block("page.md", 1, "sh", text))]
+    assert found == [["payi-otel", "inspect", "f", "--where", "a|b"], ["jq", ".units"], ["payi-otel", "demo"], ["true"]]
 
 
 def test_what_is_not_run_is_counted() -> None:

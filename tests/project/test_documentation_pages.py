@@ -14,7 +14,9 @@ import yaml
 from _blocks import blocks_of
 from provider_pages import slug
 
+import payi_otel
 from _source import ROOT, modules
+from payi_otel.config import FILE_VARIABLE, describe
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -106,6 +108,22 @@ def test_the_picture_of_the_flow_is_for_everyone() -> None:
     assert "<title" in text
     assert "<desc" in text
     assert "](flow.svg)" in (DOCS / "architecture.md").read_text()
+
+
+def test_variables_are_those_of_settings() -> None:
+    """One that is misspelt has no effect, and whoever copies it would not see that."""
+    there = {row.variable for row in describe()} | {FILE_VARIABLE}
+    for page in (*PAGES, ROOT / "README.md", ROOT / "examples" / "README.md"):
+        named = set(re.findall(r"PAYI_OTEL_[A-Z_]*[A-Z]", page.read_text()))
+        assert named <= there, page
+
+
+def test_properties_are_those_of_packets() -> None:
+    """What a page says a packet tells is a text of the code."""
+    code = "".join(module.text for module in modules())
+    for page in PAGES:
+        for name in set(re.findall(r"`(payi_otel\.[a-z]+_[a-z_]+)[`:]", page.read_text())):
+            assert f'"{name}"' in code or hasattr(payi_otel, name.partition(".")[2]), f"{page.name}: {name}"
 
 
 @cache

@@ -62,9 +62,10 @@ def test_what_is_left_out_is_there_and_not_recorded(provider: Provider, name: st
         assert find(name) is not None, f"{name} is gone"
 
 
-def test_every_provider_has_what_is_left_out() -> None:
-    """A page that names nothing would be as good as none."""
-    assert {parameters.values[0].folder for parameters in LEFT_OUT} == {provider.folder for provider in PROVIDERS}
+def test_what_is_left_out_is_read_of_every_page() -> None:
+    """A table under that heading that has no names would be checked by nobody."""
+    with_heading = {provider.folder for provider in PROVIDERS if "## Not recorded" in provider.page.read_text()}
+    assert {parameters.values[0].folder for parameters in LEFT_OUT} == with_heading
 
 
 def test_what_is_written_by_hand_stays() -> None:
