@@ -188,7 +188,8 @@ def test_python_runs(program: tuple[Block, ...], server: BlockServer, tmp_path: 
     """As it stands there, exit hooks included, with every call of it accounted for."""
     parts = [(GIVENS[name], 1) for name in program[0].says(GIVEN).split(", ") if name]
     parts += [(block.text, block.line) for block in program]
-    needed = re.findall(r"^(?:import|from) ([\w.]+)", "".join(block.text for block in program), re.MULTILINE)
+    imports = re.findall(r"^(?:import|from) ([\w.]+)(?: import (\w+))?", "".join(block.text for block in program), re.MULTILINE)
+    needed = [f"google.{name}" if module == "google" else module for module, name in imports]
     if missing := [name for name in needed if name.partition(".")[0] in SDKS and not has_sdk(name)]:
         pytest.skip(f"{missing[0]} is not installed")
     with serving() as servers:
