@@ -198,7 +198,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     log_prompt_and_response: Annotated[
         bool,
-        Rule(v.BOOL, "Send prompts and answers; off, here or in the argument of `payi_instrument`, none leaves the process."),
+        Rule(v.BOOL, "Send prompts and answers; off, here or in the argument of `payi_instrument`, none leaves but where a scope says so."),
     ] = True
 
 
