@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Span, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, set_span_in_context
 
 from payi_otel.context.scope import Scope, ScopeChange, enter, leave, set_defaults, unset_defaults
 from payi_otel.delivery import intake as intake_module
@@ -211,6 +211,28 @@ def test_what_ends_after_ours_is_dropped_too(pipeline: Pipeline) -> None:
     registry.hand_over(outer.get_span_context().span_id)
     pipeline.end(inner)
     assert pipeline.packets() == [("chatcmpl-1", 12)]
+
+
+def test_a_parent_that_is_called_remote_and_is_open_here_stands_above(pipeline: Pipeline) -> None:
+    """Logfire tells of a stream by a span behind it, in a context that it took out of headers of its own."""
+    outer = pipeline.start_ours(tokens=12)
+    context = outer.get_span_context()
+    carried = NonRecordingSpan(SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=context.trace_flags))
+    time.sleep(0.06)  # longer than what begins at one time
+    pipeline.end(pipeline.start("logfire.openai", parent=carried), tokens=10)
+    outer.end()
+    registry.hand_over(context.span_id)
+    assert pipeline.packets() == [("chatcmpl-1", 12)]
+
+
+def test_a_span_that_says_it_ended_before_its_stream_began_is_that_of_the_stream(processing: Pipeline) -> None:
+    """LlamaIndex's ends when the stream is handed out, and is told of when it was read."""
+    theirs = processing.start("openinference.instrumentation.llama_index")
+    said_end_ns = time.time_ns()
+    time.sleep(0.06)
+    processing.end_ours(processing.start_ours(tokens=12))
+    theirs.end(said_end_ns)
+    assert processing.packets() == [("chatcmpl-1", 12)]
 
 
 def test_an_outer_span_that_ends_first_waits_for_the_inner(processing: Pipeline) -> None:

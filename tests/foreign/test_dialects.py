@@ -244,7 +244,7 @@ def span_of(scope: str, attributes: dict[str, Any], **more: Any) -> ReadableSpan
     number = id(attributes) % 2**60 + 1
     context = SpanContext(number, number, is_remote=False, trace_flags=TraceFlags(1))
     return ReadableSpan(
-        name="chat",
+        name=more.pop("name", "chat"),
         context=context,
         attributes=attributes,
         start_time=1_767_225_600_000_000_000,
@@ -299,6 +299,14 @@ def test_an_unknown_dialect_is_read_as_the_conventions_mean_it() -> None:
 def test_what_is_no_inference_is_not_billed(changes: dict[str, str]) -> None:
     """Frameworks repeat the usage of what is inside them."""
     assert packets_of_span(span_of("my.own.wrapper", {**CHAT, **changes})) == []
+
+
+def test_a_method_that_only_prepares_a_call_is_none() -> None:
+    """OpenInference says of every method of LlamaIndex's models that it asks one."""
+    said = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-5", "input.value": "{}"}
+    for name, count in (("OpenAI._prepare_chat_with_tools", 0), ("OpenAI.chat", 1)):
+        span = span_of("openinference.instrumentation.llama_index", said, name=name)
+        assert len(packets_of_span(span)) == count
 
 
 OLD = {"gen_ai.system": "openai", "gen_ai.usage.prompt_tokens": 12, "gen_ai.usage.completion_tokens": 5, "gen_ai.request.model": "gpt-4"}

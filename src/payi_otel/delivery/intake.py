@@ -83,7 +83,7 @@ class Intake:
         context, parent = span.context, span.parent
         if context is None:
             return
-        above = self._open.get(parent.span_id) if parent is not None and not parent.is_remote else None
+        above = self._open.get(parent.span_id) if parent is not None else None  # known here, whatever it says: Logfire calls its own remote
         name = scope_of_span(span)[0]
         if not name.startswith(OWN_SCOPES):
             if not may_be_call(name, span.attributes or {}):
@@ -185,7 +185,9 @@ class Intake:
                 self._inner[above] -= 1
             return above
         parent = span.parent
-        return parent.span_id if parent is not None and not parent.is_remote else None
+        if parent is not None and parent.is_remote and not any(parent.span_id == span_id for span_id, _ in registry.open()):
+            return None
+        return parent.span_id if parent is not None else None
 
     def _take_own(self, span: ReadableSpan, payload: Payload | None, below: list[Call], above: int | None) -> None:
         """A call of ours. Without its payload it is on its way already, or costs nothing: then nothing inside it does."""
@@ -215,6 +217,8 @@ class Intake:
             return
         kind, payload = read
         call = Call(payload, span.context.trace_id, scope_of_span(span)[0], is_poll=kind == "poll")
+        if self._sees_starts and payload.usage is None:
+            call.end_ns = time.time_ns()  # a stream's span may say that it ended when the stream began (LlamaIndex)
         same = [inner for inner in below if inner.is_same_as(call)] or _summed_up_by(call, below)
         _merge(call, same)
         _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)

@@ -86,6 +86,8 @@ _KINDS = frozenset({"LLM", "EMBEDDING"})
 """Of `openinference.span.kind`."""
 _EMBEDDINGS = frozenset({"embeddings", "embedding", "EMBEDDING"})
 _OPENINFERENCE_KIND = "openinference.span.kind"
+_LLAMA_INDEX = "openinference.instrumentation.llama_index"
+"""Says of every method of a model that it is a call, also of `_prepare_chat_with_tools`, which asks nobody."""
 _TRACELOOP_KIND = "traceloop.span.kind"
 _STARTS = frozenset({semconv.OPERATION_NAME, "gen_ai.system", semconv.PROVIDER_NAME, _OPENINFERENCE_KIND, "llm.request.type"})
 """A span of an unknown scope that has one of these at its start may be a call."""
@@ -164,6 +166,8 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
     if operation is None:
         return None
     name, version = scope_of_span(span)
+    if name.startswith(_LLAMA_INDEX) and span.name.rpartition(".")[2].startswith("_prepare"):
+        return None
     dialect = dialect_of(name)
     model, response_model = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)
     model = model or _model_in_json(attributes)
