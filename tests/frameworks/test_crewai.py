@@ -98,10 +98,12 @@ def test_a_crew_is_one_packet_a_request(way: str, instrument: Any, provider: Pro
     assert read(packet) == owed(OPENAI, request, answer(1))
 
 
-SWITCHES = {
-    "": "",
-    "openinference.instrumentation.crewai": "from openinference.instrumentation.crewai import CrewAIInstrumentor\nCrewAIInstrumentor().instrument(tracer_provider=tracing)\n",
-}
+OPENINFERENCE = """
+from openinference.instrumentation.crewai import CrewAIInstrumentor
+
+CrewAIInstrumentor().instrument(tracer_provider=tracing)
+"""
+SWITCHES = {"": "", "openinference.instrumentation.crewai": OPENINFERENCE}
 CALLS = """
 from crewai import LLM, Agent, Crew, Task
 

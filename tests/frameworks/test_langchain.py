@@ -129,7 +129,9 @@ def look_up(city: str) -> str:
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_an_agent_that_calls_a_tool_is_one_packet_a_request(is_async: bool, instrument: Any, provider: ProviderServer, packets: Any) -> None:
+def test_an_agent_that_calls_a_tool_is_one_packet_a_request(
+    is_async: bool, instrument: Any, provider: ProviderServer, packets: Any
+) -> None:
     """LangGraph runs its steps in tasks and threads of its own."""
     from langchain.agents import create_agent
 
@@ -154,7 +156,9 @@ def test_a_batch_is_one_packet_a_request_in_the_threads_of_its_pool(instrument: 
     instrument()
     questions = [f"Question {number}?" for number in range(8)]
     within_scope(lambda: openai_model(provider.url).batch(questions, config={"max_concurrency": 4}))
-    found = sorted((read(packet) for packet in packets(8)), key=lambda packet: packet["body"]["provider_request_json"]["messages"][0]["content"])
+    found = sorted(
+        (read(packet) for packet in packets(8)), key=lambda packet: packet["body"]["provider_request_json"]["messages"][0]["content"]
+    )
     for question, packet in zip(questions, found, strict=True):
         number = packet["body"]["provider_response_id"]
         (request,) = (one for one in provider.requests if one["body"]["messages"][0]["content"] == question)

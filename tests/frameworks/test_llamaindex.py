@@ -29,7 +29,13 @@ from provider_server import ProviderServer, Reply
 
 from payi_otel.testing import IngestServer
 
-framework("llama_index.core", "llama_index.llms.openai", "llama_index.llms.anthropic", "llama_index.llms.google_genai", "llama_index.embeddings.openai")
+framework(
+    "llama_index.core",
+    "llama_index.llms.openai",
+    "llama_index.llms.anthropic",
+    "llama_index.llms.google_genai",
+    "llama_index.embeddings.openai",
+)
 
 
 def openai_model(url: str) -> Any:
@@ -120,7 +126,9 @@ def test_a_model_asked_once_is_one_whole_packet(name: str, way: str, instrument:
     """Of each integration, in each way it is asked."""
     case = CASES[name]
     reply = case.stream if "stream" in way else case.plain
-    provider.always("/models/gemini-2.5-flash", Reply({"name": "models/gemini-2.5-flash", "inputTokenLimit": 1000, "outputTokenLimit": 1000}))
+    provider.always(
+        "/models/gemini-2.5-flash", Reply({"name": "models/gemini-2.5-flash", "inputTokenLimit": 1000, "outputTokenLimit": 1000})
+    )
     provider.script(reply)
     instrument()
     within_scope(WAYS[way](case.model(provider.url)))
@@ -168,7 +176,11 @@ def test_an_agent_that_calls_a_tool_is_one_packet_a_request(instrument: Any, pro
     assert second == owed(OPENAI, provider.requests[1], replies[1], provider_response_id="chatcmpl-2")
 
 
-SWITCH = "from openinference.instrumentation.llama_index import LlamaIndexInstrumentor\nLlamaIndexInstrumentor().instrument(tracer_provider=tracing)\n"
+SWITCH = """
+from openinference.instrumentation.llama_index import LlamaIndexInstrumentor
+
+LlamaIndexInstrumentor().instrument(tracer_provider=tracing)
+"""
 CALLS = """
 from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.agent.workflow import FunctionAgent

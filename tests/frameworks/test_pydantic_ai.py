@@ -147,18 +147,16 @@ def test_an_agent_that_calls_a_tool_is_one_packet_a_request(instrument: Any, pro
     assert last == owed(OPENAI, provider.requests[2], said.CHAT_SECOND, provider_response_id="chatcmpl-2")
 
 
+LOGFIRE = """
+import logfire
+processors = [SimpleSpanProcessor(spans)]
+logfire.configure(send_to_logfire=False, console=False, inspect_arguments=False, additional_span_processors=processors)
+logfire.instrument_pydantic_ai()
+"""
 SWITCHES = {
     "pydantic-ai": "from pydantic_ai import Agent\nAgent.instrument_all()\n",
-    "logfire": (
-        "import logfire\n"
-        "logfire.configure(send_to_logfire=False, console=False, inspect_arguments=False, additional_span_processors=[SimpleSpanProcessor(spans)])\n"
-        "logfire.instrument_pydantic_ai()\n"
-    ),
-    "logfire and its own of the SDKs": (
-        "import logfire\n"
-        "logfire.configure(send_to_logfire=False, console=False, inspect_arguments=False, additional_span_processors=[SimpleSpanProcessor(spans)])\n"
-        "logfire.instrument_pydantic_ai()\nlogfire.instrument_openai()\nlogfire.instrument_anthropic()\n"
-    ),
+    "logfire": LOGFIRE,
+    "logfire and its own of the SDKs": LOGFIRE + "logfire.instrument_openai()\nlogfire.instrument_anthropic()\n",
 }
 CALLS = """
 from pydantic_ai import Agent

@@ -16,11 +16,14 @@ from payi_otel.instrumentors.openai._client import CATEGORIES
 from payi_otel.instrumentors.openai._decisions import Decisions
 from payi_otel.instrumentors.openai._embeddings import Embeddings
 from payi_otel.instrumentors.openai._images import Images
+from payi_otel.instrumentors.openai._posted import wrap_post, wrap_post_async
 from payi_otel.instrumentors.openai._responses import FetchResponse, Responses
 from payi_otel.instrumentors.openai._usage import UNIT_SOURCES
 
 CHAT, TEXT, RESPONSES, FETCH, EMBEDDINGS = Chat(), TextCompletions(), Responses(), FetchResponse(), Embeddings()
 IMAGES, TRANSCRIPTIONS, SPEECH, DECISIONS = Images(), Transcriptions(), Speech(), Decisions()
+
+POSTED = {"/chat/completions": CHAT, "/completions": TEXT, "/responses": RESPONSES, "/embeddings": EMBEDDINGS}
 
 _BASE = "openai._base_client"
 _CHAT = "openai.resources.chat.completions"
@@ -62,6 +65,8 @@ class OpenAIInstrumentor(ProviderInstrumentor):
         Patch(_BASE, "AsyncAPIClient._process_response", wrapper=capture_response),
         Patch(_BASE, "SyncAPIClient.request", wrapper=send_without_baggage, keeps_ours=True),
         Patch(_BASE, "AsyncAPIClient.request", wrapper=send_without_baggage_async, keeps_ours=True),
+        Patch(_BASE, "SyncAPIClient.post", bound_wrapper=wrap_post(POSTED)),
+        Patch(_BASE, "AsyncAPIClient.post", bound_wrapper=wrap_post_async(POSTED)),
         *_both(_CHAT, "Completions.create", CHAT),
         *_both(_CHAT, "Completions.parse", CHAT, since="1.92"),
         *_both(_OLD_CHAT, "Completions.parse", CHAT, until="1.92"),
