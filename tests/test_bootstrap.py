@@ -350,7 +350,7 @@ def test_nothing_to_instrument_is_said(ingest: IngestServer, caplog: pytest.LogC
     payi = payi_otel.Payi(api_key=ingest.api_key, base_url=ingest.url)
     payi_otel.payi_instrument(payi=payi, instruments={payi_otel.PayiCategories.openai})
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "no calls will be recorded: none of the SDKs this version instruments is installed and wanted (openai)"
+        "no calls will be recorded: none of the SDKs this version instruments is installed and wanted (litellm, openai)"
     ]
 
 

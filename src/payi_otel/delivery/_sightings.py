@@ -22,6 +22,8 @@ _TOKENS_OFF: Final = 2
 """OpenLLMetry adds the first event's output to the last one's."""
 _FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
 """Frameworks make ids of their own where a provider's should stand."""
+_LITELLM, _LITELLM_IDS = "litellm", "chatcmpl-"
+"""LiteLLM's look like OpenAI's, whoever answered."""
 
 
 class Call:
@@ -45,7 +47,8 @@ class Call:
 
     def __init__(self, payload: Payload, trace_id: int, scope_name: str, *, is_poll: bool = False, is_sent: bool = False) -> None:
         own = payload.response_id
-        self.response_id = None if own is None or own.startswith(_FRAMEWORK_IDS) else own
+        made_up = _FRAMEWORK_IDS if scope_name != _LITELLM else (*_FRAMEWORK_IDS, _LITELLM_IDS)
+        self.response_id = None if own is None or own.startswith(made_up) else own
         self.payload = None if is_sent else payload
         """None: its packet is on its way, and the call is kept only to be known again."""
         self.trace_id, self.scope_name, self.is_poll = trace_id, scope_name, is_poll
@@ -62,8 +65,10 @@ class Call:
 
     def is_same_as(self, other: Call) -> bool:
         """Whether two spans, one inside the other, are of one call: by id, by what it took, else by its model."""
-        if self.is_guess and not (_is_over_the_same_time(self, other) and self.totals in (None, other.totals)):
-            return False
+        if self.is_guess:  # a stream of ours may end long after its reader has read what he wants of it
+            is_then = self.start_ns <= other.start_ns <= self.end_ns or _is_over_the_same_time(self, other)
+            if not is_then or self.totals not in (None, other.totals):
+                return False
         one, two = self.response_id, other.response_id
         if one and one == two:
             return True
@@ -80,8 +85,9 @@ class Call:
         return self.totals[0] == other.totals[0] or abs(self.totals[1] - other.totals[1]) <= _TOKENS_OFF
 
     def began_with(self, payload: Payload) -> bool:
-        """Whether a call of ours began at about the same time, with the same model."""
-        return abs(payload.started_at_ns - self.start_ns) <= _TOLERANCE_NS and is_same_model(self.models, (payload.model,))
+        """Whether a call of ours began with this one or within it (a gateway prepares its own for a while), with the same model."""
+        is_then = self.start_ns - _TOLERANCE_NS <= payload.started_at_ns <= max(self.end_ns, self.start_ns + _TOLERANCE_NS)
+        return is_then and is_same_model(self.models, (payload.model,))
 
     def known(self) -> Call:
         """The same without its payload, to be kept after its end."""
@@ -137,12 +143,11 @@ class Sightings:
 
 
 def _is_over_the_same_time(one: Call, other: Call) -> bool:
-    """Whether one's time lies within the other's, or both begin and end at about the same time."""
+    """Whether one's time lies within the other's, or nearly so: a gateway in the process may have its end told by another thread."""
     if max(one.start_ns, other.start_ns) > min(one.end_ns, other.end_ns) + _ROUNDING_NS:
         return False
     starts, ends = one.start_ns - other.start_ns, one.end_ns - other.end_ns
-    is_within = (starts >= -_ROUNDING_NS and ends <= _ROUNDING_NS) or (starts <= _ROUNDING_NS and ends >= -_ROUNDING_NS)
-    return is_within or (abs(starts) <= _TOLERANCE_NS and abs(ends) <= _TOLERANCE_NS)
+    return (starts >= -_TOLERANCE_NS and ends <= _TOLERANCE_NS) or (starts <= _TOLERANCE_NS and ends >= -_TOLERANCE_NS)
 
 
 def _is_alike(one: Call, other: Call) -> bool:

@@ -17,6 +17,7 @@ from wrapt import FunctionWrapper, register_post_import_hook
 
 from payi_otel._guard import guard
 from payi_otel.context.scope import track_by_default
+from payi_otel.instrumentors._http_calls import Route
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._span_content import content_switch
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
@@ -73,6 +74,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     units: ClassVar[tuple[UnitSource, ...]]
     """What docs/units.md says of its answers."""
     patches: ClassVar[tuple[Patch, ...]]
+    routes: ClassVar[tuple[Route, ...]] = ()
+    """Paths of the provider's HTTP API that ask a model, for gateways that need no SDK."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The SDK versions this instrumentor knows."""

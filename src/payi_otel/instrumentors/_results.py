@@ -39,9 +39,14 @@ def _forget(reference: weakref.ref[Any]) -> None:
 class _Descriptor:
     """Reads like an attribute that only some objects of a class have."""
 
+    def __init__(self, package: str) -> None:
+        self._package = package
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         ticket = ticket_of(instance)
         if ticket is None:
+            if instance is not None and _package_of(type(instance)) != self._package:
+                return None  # LiteLLM makes its classes of the SDK's, and reads whatever `dir` names
             raise AttributeError(f"{(owner or type(instance)).__name__!r} object has no attribute {NAME!r}")
         return ticket.result
 
@@ -91,9 +96,13 @@ def describe(cls: type) -> None:
     if cls in _described:
         return
     _described.add(cls)
-    theirs = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in _NOT_THEIRS]
+    theirs = [base for base in cls.__mro__ if _package_of(base) not in _NOT_THEIRS]
     if theirs and hasattr(cls, "__weakref__") and not _has(cls):
-        type.__setattr__(theirs[-1], NAME, _Descriptor())
+        type.__setattr__(theirs[-1], NAME, _Descriptor(_package_of(theirs[-1])))
+
+
+def _package_of(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 def _has(cls: type) -> bool:

@@ -162,11 +162,8 @@ def read_call(span: ReadableSpan, scope: Scope) -> tuple[Kind, Payload] | None:
         The call, or None for a span that is none, or none that costs anything: agents, workflows, tools, tokenization.
     """
     attributes = span.attributes or {}
-    operation = _operation(attributes)
-    if operation is None:
-        return None
-    name, version = scope_of_span(span)
-    if name.startswith(_LLAMA_INDEX) and span.name.rpartition(".")[2].startswith("_prepare"):
+    operation, (name, version) = _operation(attributes), scope_of_span(span)
+    if operation is None or (name.startswith(_LLAMA_INDEX) and "._prepare" in span.name):
         return None
     dialect = dialect_of(name)
     model, response_model = _text(attributes, _REQUEST_MODEL), _text(attributes, _RESPONSE_MODEL)

@@ -7,6 +7,7 @@ from typing import Any
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._claude import UNIT_SOURCES
+from payi_otel.instrumentors._http_calls import SdkCall
 from payi_otel.instrumentors._proxy import redirect_signed, redirect_signed_async
 from payi_otel.instrumentors.anthropic._batches import RESULTS, billed
 from payi_otel.instrumentors.anthropic._client import CATEGORIES
@@ -51,6 +52,7 @@ class AnthropicInstrumentor(ProviderInstrumentor):
     supported = "anthropic >= 0.49"
     categories = CATEGORIES
     units = UNIT_SOURCES
+    routes = (SdkCall(MESSAGES).on(r"/v1/messages$"),)
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request, keeps_ours=True),
         Patch(_BASE, "SyncAPIClient._process_response", wrapper=capture_response),

@@ -15,6 +15,7 @@ from payi_otel.instrumentors._capture import current_exchange, send_without_bagg
 from payi_otel.instrumentors._claude import UNIT_SOURCES as CLAUDE_SOURCES
 from payi_otel.instrumentors._wrapper import Binding, async_wrapper, sync_wrapper
 from payi_otel.instrumentors.bedrock._body import again, raw_response, read_body, read_body_async, rewind_async
+from payi_otel.instrumentors.bedrock._http import ROUTES
 from payi_otel.instrumentors.bedrock._operations import (
     ApplyGuardrail,
     BedrockOperation,
@@ -168,6 +169,7 @@ class BedrockInstrumentor(ProviderInstrumentor):
     supported = "botocore >= 1.34"
     categories = frozenset({PayiCategories.aws_bedrock})
     units = (*UNIT_SOURCES, *CLAUDE_SOURCES)
+    routes = ROUTES
     patches = (
         Patch("botocore.endpoint", "Endpoint.make_request", wrapper=capture_body),
         Patch("botocore.endpoint", "Endpoint.prepare_request", wrapper=redirect),

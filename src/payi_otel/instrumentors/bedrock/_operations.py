@@ -83,7 +83,7 @@ class BedrockOperation(Operation):
         if isinstance(model, str) and "embed" in model:
             request.operation = "embeddings"
         guardrail = self.guardrail(params)
-        request.on_answer = lambda invocation, answer: self._complete(invocation, answer, guardrail)
+        request.on_answer = lambda invocation, answer: self.complete(invocation, answer, guardrail)
         return request
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class BedrockOperation(Operation):
         is_wanted = (settings := self._binding.settings) is None or settings.aws_config.guardrail_trace
         return self.traced(params) if is_wanted and all(self.guardrail(params)) else None
 
-    def _complete(self, invocation: Invocation, answer: Answer, guardrail: tuple[Any, Any]) -> Answer:
+    def complete(self, invocation: Invocation, answer: Answer, guardrail: tuple[Any, Any]) -> Answer:
         """The guardrail, which only the request names, and the request's id, which is in no body."""
         names = (PayiPropertyNames.aws_bedrock_guardrail_id, PayiPropertyNames.aws_bedrock_guardrail_version)
         properties = {name: str(value) for name, value in zip(names, guardrail, strict=True) if value}

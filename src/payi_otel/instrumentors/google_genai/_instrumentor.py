@@ -10,6 +10,7 @@ from payi_otel.instrumentors._capture import capture_request as capture_http_req
 from payi_otel.instrumentors._capture import send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
+from payi_otel.instrumentors.google_genai._http import ROUTES
 from payi_otel.instrumentors.google_genai._interactions import Interactions, capture_response, capture_response_async
 from payi_otel.instrumentors.google_genai._operations import (
     EmbedContent,
@@ -42,6 +43,7 @@ class GoogleGenAiInstrumentor(ProviderInstrumentor):
     supported = "google-genai >= 1.10"
     categories = frozenset({PayiCategories.google_vertex})
     units = UNIT_SOURCES
+    routes = ROUTES
     patches = (
         Patch(_CLIENT, "BaseApiClient._build_request", wrapper=capture_request, keeps_ours=True),
         *(Patch(_CLIENT, f"BaseApiClient.{name}", wrapper=send_without_baggage, keeps_ours=True) for name in _SENDS),

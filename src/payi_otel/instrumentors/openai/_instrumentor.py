@@ -6,6 +6,7 @@ from typing import Any
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request, capture_response, send_without_baggage, send_without_baggage_async
+from payi_otel.instrumentors._http_calls import SdkCall
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._proxy import redirect_signed, redirect_signed_async
 from payi_otel.instrumentors.openai._audio import Speech, Transcriptions
@@ -55,6 +56,7 @@ class OpenAIInstrumentor(ProviderInstrumentor):
     supported = "openai >= 1.66"
     categories = CATEGORIES
     units = UNIT_SOURCES
+    routes = (SdkCall(RESPONSES).on(r"/responses$"), SdkCall(EMBEDDINGS).on(r"/embeddings$"))
     patches = (
         Patch(_BASE, "BaseClient._build_request", wrapper=capture_request, keeps_ours=True),
         Patch(_BASE, "SyncAPIClient._prepare_request", wrapper=redirect_signed),
