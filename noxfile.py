@@ -35,6 +35,20 @@ OWN_TESTS = {
     "databricks": ("tests/defects/test_defects_databricks.py",),
 }
 """By provider, what is tested of it beside what holds for all."""
+FRAMEWORKS = {
+    "langchain": (
+        "langchain langchain-openai langchain-anthropic langchain-google-genai langchain-aws openinference-instrumentation-langchain "
+        "opentelemetry-instrumentation-langchain opentelemetry-instrumentation-genai-langchain>=1.3b0"
+    ),
+    "llamaindex": (
+        "llama-index-core llama-index-llms-openai llama-index-llms-anthropic llama-index-embeddings-openai llama-index-llms-google-genai "
+        "openinference-instrumentation-llama-index anthropic[bedrock,vertex]<1"
+    ),
+    "litellm": "litellm boto3",
+    "pydantic_ai": "pydantic-ai-slim[openai,anthropic,google,bedrock] logfire",
+    "crewai": "crewai[anthropic] openinference-instrumentation-crewai",
+}
+"""By the name of its tests, what a framework and other instrumentations of it are installed by; they pin versions that exclude one another."""
 FOREIGN = nox.project.dependency_groups(PYPROJECT, "foreign")
 SPREAD = ("-n", "auto", "--dist", "worksteal")
 """A whole suite goes over every core."""
@@ -70,6 +84,18 @@ def foreign(session):
     session.install(".[openai]", *FOREIGN)
     session.run("python", "-m", "pytest", "tests/foreign/test_coexistence.py", "tests/foreign/test_baggage_leaks.py", *session.posargs)
     session.run("python", "-m", "pytest", "tests/launcher", "-k", "own_distro or declarative", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("framework", list(FRAMEWORKS), ids=list(FRAMEWORKS))
+def frameworks(session, framework):
+    """A framework on top, alone: each request is one whole packet, and its own telemetry makes no second one."""
+    session.install(".", *BARE, "certifi", *FRAMEWORKS[framework].split())
+    paths = [f"tests/frameworks/test_{framework}.py", "tests/frameworks/test_frameworks_docs.py", "tests/contract/test_contract.py"]
+    if framework != "litellm":
+        paths.pop()
+    quiet = ("-p", "no:unraisableexception")  # frameworks leave sockets to the collector
+    session.run("python", "-m", "pytest", *quiet, *paths, *session.posargs)
 
 
 @nox.session

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import litellm
 
 WORDS = "Say hello."
-SENT = {"model": "claude-opus-5", "messages": [{"role": "user", "content": [{"type": "text", "text": WORDS}]}]}
+SENT = {"model": "claude-opus-5", "max_tokens": 64, "messages": [{"role": "user", "content": [{"type": "text", "text": WORDS}]}]}
 HEAD = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5-20260901"}
 USAGE = {"input_tokens": 10, "cache_read_input_tokens": 30, "cache_creation_input_tokens": 20, "output_tokens": 7}
 ANSWER = {**HEAD, "content": [{"type": "text", "text": "Hello."}], "stop_reason": "end_turn", "stop_sequence": None, "usage": USAGE}
@@ -34,7 +34,7 @@ UNITS = {"text": {"input": 10, "output": 7}, "text_cache_read": {"input": 30, "o
 def client(url: str) -> Iterator[dict[str, Any]]:
     """What every call is given."""
     litellm.in_memory_llm_clients_cache.flush_cache()
-    yield {"model": "anthropic/claude-opus-5", "api_base": url, "api_key": "k", "num_retries": 0, "max_retries": 0}
+    yield {"model": "anthropic/claude-opus-5", "api_base": url, "api_key": "k", "max_tokens": 64, "num_retries": 0, "max_retries": 0}
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
         "units": {} if outcome != "ok" else UNITS,
         "http_status_code": {"ok": 200, "error": 401, "cut": 299}[outcome],
         "provider_response_id": {"ok": "msg_1", "error": "req_1", "cut": "payi_<uuid4>"}[outcome],
-        "provider_request_json": {**SENT, "max_tokens": MAX_TOKENS},
+        "provider_request_json": SENT,
     }
     if outcome == "ok":
         return {**body, "provider_response_json": ANSWER}
@@ -84,5 +84,4 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
     return {**body, "properties": {**failed, "system.failure": FAILED}}
 
 
-MAX_TOKENS = litellm.get_max_tokens("claude-opus-4-1") or 4096
 CONTRACTS = (Contract("completion", client, call, reply, packet, async_client, async_call, forms=("plain",)),)
