@@ -48,7 +48,7 @@ FRAMEWORKS = {
     "pydantic_ai": "pydantic-ai-slim[openai,anthropic,google,bedrock] logfire",
     "crewai": "crewai[anthropic] openinference-instrumentation-crewai",
 }
-"""By the name of its tests, what a framework and other instrumentations of it are installed by; they pin versions that exclude one another."""
+"""By the name of its tests, what a framework and instrumentations of it are installed by; they exclude one another."""
 FOREIGN = nox.project.dependency_groups(PYPROJECT, "foreign")
 SPREAD = ("-n", "auto", "--dist", "worksteal")
 """A whole suite goes over every core."""

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,13 +87,9 @@ def test_gunicorns_workers_deliver_when_they_are_stopped(
 
 def asked(url: str) -> str:
     """The answer, as soon as the server is there."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return httpx.get(url, trust_env=False, timeout=60, headers={"connection": "close"}).text
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.05)
+    transport = httpx.HTTPTransport(retries=8)  # with its back-off, a minute
+    with httpx.Client(transport=transport, trust_env=False, timeout=60) as client:
+        return client.get(url, headers={"connection": "close"}).text
 
 
 NOTEBOOK = """

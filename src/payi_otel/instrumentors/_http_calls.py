@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,8 @@ class HttpCall(Operation):
 
     def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
         """An error of httpx's has the response."""
+        with suppress(RuntimeError):  # httpx has no request to tell of
+            invocation.exchange.request = getattr(error, "request", None)
         response = getattr(error, "response", None)
         status = getattr(response, "status_code", None)
         if not isinstance(status, int) or status < 400:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from provider_server import Reply
 
-from contract import FAILED, Contract, Form, Outcome
+from contract import Contract, Form, Outcome
 
 if importlib.util.find_spec("litellm") is None:
     pytest.skip("litellm is not installed", allow_module_level=True)
@@ -81,7 +81,7 @@ def packet(form: Form, outcome: Outcome) -> dict[str, Any]:
     failed = {"payi_otel.end_reason": "error"}
     if outcome == "error":
         return {**body, "provider_response_json": ERROR, "properties": failed}
-    return {**body, "properties": {**failed, "system.failure": FAILED}}
+    return {**body, "properties": {**failed, "system.failure": "httpx.ReadError"}}
 
 
 CONTRACTS = (Contract("completion", client, call, reply, packet, async_client, async_call, forms=("plain",)),)
