@@ -84,11 +84,11 @@ def _of_noxfile(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def providers() -> list[Provider]:
-    """By their folders' names."""
+    """By their folders' names; a gateway has no units of its own, and stands in docs/frameworks.md."""
     from payi_otel.instrumentors._discovery import all_instrumentors
 
     by_folder: dict[str, list[Any]] = {}
-    for one in all_instrumentors():
+    for one in (each for each in all_instrumentors() if each.units):
         by_folder.setdefault(type(one).__module__.split(".")[2], []).append(one)
     return [Provider(folder, tuple(found)) for folder, found in by_folder.items()]
 
