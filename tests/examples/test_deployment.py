@@ -20,11 +20,8 @@ from provider_server import ProviderServer, Reply
 from payi_otel.testing import IngestServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
-BLOCKS = dict(
-    re.findall(
-        r"<!-- shown: ([a-z ]+) -->\n<!-- block: held by [^\n]* -->\n```python\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
-    )
-)
+SHOWN = re.compile(r"<!-- shown: ([a-z ]+) -->\n<!-- block: held by [^\n]* -->\n```python\n(.*?)\n```", re.DOTALL)
+BLOCKS = dict(SHOWN.findall(PAGE.read_text(encoding="utf-8")))
 USERS = ["ann", "bob", "cleo", "dan"]
 
 
