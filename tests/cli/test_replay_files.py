@@ -106,6 +106,19 @@ def test_a_second_run_sends_what_is_new(capture: Path) -> None:
         assert len(server.packets) == 12
 
 
+def test_another_file_of_the_same_name_is_sent_whole(capture: Path) -> None:
+    """A capture that was moved away (log rotation) took its packets with it; the note beside it is not of the new one."""
+    with IngestServer() as server:
+        replay(server, capture)
+        capture.unlink()
+        write(capture, range(10, 22))
+        done = replay(server, capture)
+        assert done.stdout == f"{capture}: accepted 12, duplicate 0, rejected 0, left 0\n"
+        assert done.stderr == f"payi-otel replay: {capture}.replayed is of another file of that name, so this one is sent whole\n"
+        assert replay(server, capture).stdout.endswith("  12 were sent before\n")
+        assert ids(server.packets) == sorted(f"chatcmpl-{number}" for number in range(22))
+
+
 def test_an_interrupted_run_is_gone_on_with(capture: Path) -> None:
     """Ctrl-C: exit code 130, a report, and no packet lost or counted twice."""
     with IngestServer() as server:
@@ -203,10 +216,13 @@ def test_what_is_no_packet_is_refused_here(tmp_path: Path) -> None:
         (("missing.json",), "missing.json is not there: give a file"),
         (("--spool", "missing"), "missing is no directory"),
         (("--rate", "0", "x"), "--rate"),
+        (("--timeout", "-1", "x"), "--timeout"),
+        (("pipe",), "pipe is no file that can be read twice"),
     ],
 )
 def test_wrong_usage_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     """Exit code 2."""
+    os.mkfifo(tmp_path / "pipe")
     command = [*COMMAND, *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60, env=environ(None))
     assert (done.returncode, done.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -96,7 +97,7 @@ class Replay:
         """
         self._capture, self._file, self._rejected = Capture(file), file, rejected
         self._rate, self._timeout_s = rate, timeout_s
-        self._note = _Note(file.with_name(file.name + ".replayed"))
+        self._note = _Note(file)
         self.report = Report(str(file), sent_before=0 if again else self._note.read())
         self._done = self.report.sent_before
         self._is_gapless = True
@@ -222,6 +223,12 @@ class Replay:
         self._sink.send(EncodedPacket(to_json(record), IngestPacket({})))
 
 
+def _digest_of_first(file: Path) -> str:
+    """What tells a file from another: its first packet stays where it is, for captures only grow."""
+    first = next(Capture(file).records(), None)
+    return hashlib.sha256(to_json(first)).hexdigest() if first is not None else ""
+
+
 def _to_packet(record: Mapping[str, Any]) -> IngestPacket | None:
     try:
         return IngestPacket.from_offline_record(record)
@@ -255,27 +262,33 @@ def _to_queue(target: Any) -> DeliveryQueue:
 
 
 class _Note:
-    """How many packets of a file were sent, beside the file."""
+    """How many packets of a file were sent, beside the file; and of which one, for another may come under its name (log rotation)."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._has_failed = path, False
+    def __init__(self, file: Path) -> None:
+        self._path, self._has_failed = file.with_name(file.name + ".replayed"), False
+        self._first = _digest_of_first(file)
 
     def read(self) -> int:
-        """0 where nothing is noted."""
+        """0 where nothing is noted of this file."""
         try:
-            sent = json.loads(self._path.read_bytes())["sent"]
+            note = json.loads(self._path.read_bytes())
+            sent, first = int(note["sent"]), note["first"]
         except FileNotFoundError:
             return 0
         except (OSError, ValueError, KeyError, TypeError):
             raise WrongUsage(f"{self._path} cannot be read: remove it to send the file from its beginning") from None
-        return int(sent)
+        if first == self._first:
+            return sent
+        if sent:
+            click.echo(f"payi-otel replay: {self._path} is of another file of that name, so this one is sent whole", err=True)
+        return 0
 
     def write(self, sent: int) -> None:
         """Whole or not at all."""
         new = self._path.with_name(self._path.name + ".new")
         try:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump({"sent": sent}, file)
+                json.dump({"sent": sent, "first": self._first}, file)
             os.replace(new, self._path)
         except OSError as fault:
             if not self._has_failed:

@@ -39,7 +39,13 @@ Exit code 0: all is delivered. 1: something is left or was refused. 2: wrong usa
 @click.option("--again", is_flag=True, help="Send a file from its beginning, though it was sent before.")
 @click.option("--rejected", metavar="FILE", type=click.Path(path_type=Path), help="Where what is refused goes, instead of FILE.rejected.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=60.0, show_default=True, metavar="SECONDS", help="Give up after so long without progress."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after so long without progress.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -61,6 +67,10 @@ def command(
         accounts = [_replay_spool(directory, dry_run, timeout_s) for directory in directories]
     except ConfigurationError as error:
         raise WrongUsage(str(error)) from None
+    except OSError as fault:
+        raise WrongUsage(
+            f"{fault.filename or 'the capture'} cannot be used ({fault.strerror or fault}): give a capture of your own"
+        ) from None
     if as_json:
         click.echo(json.dumps({"files": [asdict(report) for report in reports], "spools": [_to_json(*one) for one in accounts]}, indent=2))
     else:
@@ -83,6 +93,8 @@ def _check(captures: Sequence[Path], directories: Sequence[Path], rejected: Path
     for capture in captures:
         if not capture.exists():
             raise WrongUsage(f"{capture} is not there: give a file that was written by offline_instrumentation, or a spool directory")
+        if not capture.is_file():
+            raise WrongUsage(f"{capture} is no file that can be read twice: save what comes out of it, and give that")
     if rejected is not None and len(captures) > 1:
         raise click.UsageError("--rejected is for one FILE: leave it out, and each has its own FILE.rejected")
 
