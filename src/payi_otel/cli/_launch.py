@@ -47,12 +47,18 @@ def replace_process(program: Sequence[str], environ: Mapping[str, str]) -> int:
     """Becomes the program, whose signals and exit code are its own then. Where a process cannot, it waits for it and returns its code."""
     if not _HAS_EXEC:
         return subprocess.run(command_line(program), env=dict(environ), check=False).returncode
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os.environ.clear()
     os.environ.update(environ)
     _launch(program)
     return 0
+
+
+def flush() -> None:
+    """What was said stands before what the program says. A stream that was closed (`>&-`) is None."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
 
 
 def _launch(program: Sequence[str]) -> None:

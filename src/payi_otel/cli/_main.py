@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = ("demo", "doctor", "run", "inspect", "report", "watch", "replay", "completion")
+FAILED: Final = 1
 INTERRUPTED: Final = 130
 """What shells expect of a command that Ctrl-C ended: 128 + SIGINT."""
 PROGRAM: Final = "payi-otel"
@@ -47,14 +49,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage or something that is not installed, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _write_whatever_comes()
     try:
         return int(commands.main(args=arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
     except click.UsageError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        name = next((argument for argument in arguments if argument in COMMANDS), "")
-        click.echo(f"{PROGRAM} {name}: {error.format_message()}", err=True)
+        click.echo(f"{_named(arguments)}: {error.format_message()}", err=True)
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
+    except OSError as fault:  # a full disk behind the output; a broken pipe is click's to end quietly
+        click.echo(f"{_named(arguments)}: cannot go on: {fault}", err=True)
+        return FAILED
+
+
+def _named(arguments: Sequence[str]) -> str:
+    return f"{PROGRAM} {next((argument for argument in arguments if argument in COMMANDS), '')}".rstrip()
+
+
+def _write_whatever_comes() -> None:
+    """A character that the terminal's encoding lacks becomes a question mark: names are the application's, and tables have arrows."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from payi_otel._environ import FLAG_PREFIX
 from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
-from payi_otel.cli._launch import command_line
+from payi_otel.cli._launch import command_line, flush
 from payi_otel.delivery._handover import ACCOUNT_VARIABLE
 
 _OFFLINE: Final = FLAG_PREFIX + "PAYI_OTEL_OFFLINE_INSTRUMENTATION_FILE_NAME"
@@ -86,7 +86,7 @@ def run(program: Sequence[str], environ: Mapping[str, str], *, is_offline: bool,
 
 
 def _wait_for(line: Sequence[str], environ: Mapping[str, str], is_quiet: bool) -> int:
-    sys.stdout.flush()
+    flush()
     with subprocess.Popen(line, env=dict(environ), stdout=sys.stderr if is_quiet else None) as process, _forwarding_to(process):
         return process.wait()
 
