@@ -14,9 +14,9 @@ import pytest
 COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "inspect"]
 
 
-def inspect(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs the command, on a wide terminal."""
-    environ = {**os.environ, "COLUMNS": "160"}
+def inspect(*arguments: str | Path, columns: int | None = 160) -> subprocess.CompletedProcess[str]:
+    """Runs the command, on a wide terminal, or one of so many columns; None: on none."""
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | ({"COLUMNS": str(columns)} if columns else {})
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, env=environ)
 
 
@@ -94,6 +94,27 @@ def test_json_has_all_of_it(capture: Path, tmp_path: Path) -> None:
     assert "15.4000" not in rows(shown, "model")[0]
     assert rows(shown, "model")[0][-1] == "14.0000"
     assert "1 calls are in no price table; the cost is that of the others" in shown
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, None])
+def test_names_and_numbers_are_whole_on_any_terminal(tmp_path: Path, columns: int | None) -> None:
+    """A narrow one has fewer columns, and says which are missing; calls, units and cost are there."""
+    file, prices = tmp_path / "large.json", tmp_path / "prices.csv"
+    file.write_text(json.dumps([packet("gpt-5", "bob", units={"text": {"input": 1_234_567_890, "output": 987_654_321}})] * 2))
+    prices.write_text("category,resource,unit,input,output\n,gpt-5,text,1,1\n")
+    done = inspect(file, "--by", "model", "--prices", prices, columns=columns)
+    assert (done.returncode, done.stderr, "…" in done.stdout) == (0, "", False)
+    row = rows(done.stdout, "model")[0]
+    assert row[:2] == ["gpt-5", "2"]
+    assert {"2,469,135,780", "→", "1,975,308,642", "4,444,444,422.0000"} <= set(row)
+    assert ("no room for 1st token" in " ".join(done.stdout.split())) is (columns is not None and columns < 120)
+
+
+def test_prices_of_nothing_that_was_called_are_said_to_be(capture: Path, tmp_path: Path) -> None:
+    """A table with other names would look like none."""
+    prices = tmp_path / "prices.csv"
+    prices.write_text("category,resource,unit,input,output\n,claude,text,1,1\n")
+    assert "\n3 calls are in no price table; so no cost is known\n" in inspect(capture, "--prices", prices, "--where", "status<400").stdout
 
 
 def test_a_broken_file_is_read_as_far_as_it_goes(capture: Path) -> None:

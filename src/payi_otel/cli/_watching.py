@@ -189,7 +189,8 @@ class View:
 
     def _table(self, rows: int) -> Any:
         summary = self._tally.summary
-        return to_table(self._dimension, summary.by[self._dimension], rows, has_cost=bool(summary.total.priced))
+        table, _ = to_table(self._dimension, summary.by[self._dimension], rows, self._console.width, has_cost=bool(summary.total.priced))
+        return table
 
 
 def to_output(tally: Tally, *, as_json: bool, title: str, dimension: str, top: int) -> Lines | View:
