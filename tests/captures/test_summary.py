@@ -127,6 +127,35 @@ class TestPrices:
         table = self.read(tmp_path, json.dumps(rows))
         assert table.cost_of(record()) == pytest.approx(1.14)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            CSV.upper()
+            .replace("GPT-5", "gpt-5")
+            .replace("TEXT", "text")
+            .replace("_CACHE_READ", "_cache_read")
+            .replace("SYSTEM.OPENAI", ""),
+            CSV.replace(",", ";"),
+            CSV.replace(",", "\t"),
+            CSV.replace(",", " , "),
+            "\ufeff" + CSV.replace("\n", "\r\n"),
+            CSV.replace("gpt-5", '"gpt-5"'),
+            CSV + "\n" + CSV.partition("\n")[2],
+        ],
+        ids=["capitals", "semicolons", "tabs", "spaces", "as Excel writes it", "quoted", "the same twice"],
+    )
+    def test_a_table_is_read_as_programs_write_it(self, tmp_path: Path, text: str) -> None:
+        """It is the same table."""
+        assert self.read(tmp_path, text).cost_of(record()) == pytest.approx(60 * 0.01 + 5 * 0.1 + 40 * 0.001)
+
+    def test_an_empty_price_is_none_and_0_is_free(self, tmp_path: Path) -> None:
+        """Only what was used needs a price."""
+        table = self.read(tmp_path, "resource,unit,input,output\ngpt-5,text,0.5,\nfree,text,0,0\n")
+        used = {"text": {"input": 2, "output": 1}}
+        assert table.cost_of(record(units=used)) is None
+        assert table.cost_of(record(units={"text": {"input": 2, "output": 0}})) == 1.0
+        assert table.cost_of(record(resource="free", units=used)) == 0.0
+
     def test_a_captured_cost_counts_more(self, tmp_path: Path) -> None:
         """It is Pay-i's own."""
         known = record(xproxy_result={"cost": {"total": {"base": 7.5}}})
@@ -140,6 +169,11 @@ class TestPrices:
             ("resource,unit,input,output\ngpt-5,text,-1,1\n", "row 1: input is '-1'"),
             ("[1]", "row 1: no resource"),
             ("[{]", "is neither CSV nor a JSON array"),
+            ("[" * 100_000, "is neither CSV nor a JSON array"),
+            ("", "holds no prices"),
+            ("resource,unit,input,output\n", "holds no prices"),
+            ("resource,unit,input,output\ngpt-5,text,1,1\ngpt-5,text,2,1\n", "row 2: gpt-5 text has another price above"),
+            ('[{"resource": "gpt-5", "unit": "text", "input": true, "output": 1}]', "row 1: input is True"),
         ],
     )
     def test_a_wrong_table_is_one_clear_error(self, tmp_path: Path, text: str, said: str) -> None:
