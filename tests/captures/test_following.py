@@ -135,9 +135,9 @@ def test_a_broken_line_is_left_out(tmp_path: Path) -> None:
     follower = Follower(file)
     assert list(follower.look()) == [
         {"n": 1},
-        f"{file} is broken at byte 9: this line is no packet; it is left out",
+        f"{file} is broken at byte 9: what stands there is no packet; it is left out",
         {"n": 2},
-        f"{file} is broken at byte 27: this line is no packet; it is left out",
+        f"{file} is broken at byte 27: what stands there is no packet; it is left out",
     ]
     with file.open("a") as end:
         end.write(": 3}\n")
@@ -159,7 +159,7 @@ def test_what_is_no_capture_is_said_once(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("nonsense\n")
     follower = Follower(file)
-    said = f"{file} is broken at byte 0: it is no JSON array of packets; it is watched for another one of that name"
+    said = f"{file} is broken at byte 0: it holds no JSON packets; it is watched for another one of that name"
     assert list(follower.look()) == [said]
     with file.open("a") as end:
         end.write("more\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from delivery_fakes import make_packet
 
+from payi_otel.captures import reading
 from payi_otel.captures.reading import Broken, Capture
 from payi_otel.exporters.file import FileSink
 
@@ -20,6 +22,10 @@ LAYOUTS = {
     "pretty": json.dumps(RECORDS, indent=4),
     "compact": json.dumps(RECORDS),
     "spread out": "\n\n[ " + " ,\n".join(map(json.dumps, RECORDS)) + " ] \n",
+    "one behind the other": "\n".join(json.dumps(record, indent=2) for record in RECORDS),
+    "with a mark": "\ufeff" + json.dumps(RECORDS),
+    "lines with a mark": "\ufeff" + "\r\n".join(map(json.dumps, RECORDS)),
+    "ours with a mark": "\ufeff[\n" + ",\n".join(map(json.dumps, RECORDS)) + "\n]",
     "lines": "".join(json.dumps(record) + "\n" for record in RECORDS),
     "lines, the last one open": "\n".join(map(json.dumps, RECORDS)),
 }
@@ -45,6 +51,47 @@ def test_a_packet_behind_an_old_end_is_read(tmp_path: Path) -> None:
     assert (list(capture.records()), capture.broken) == ([{"n": 1}, {"n": 2}, {"n": 3}], None)
     behind = capture.position
     assert (list(capture.records(behind)), capture.broken) == ([], None)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+@pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
+def test_where_a_read_ends_makes_no_difference(tmp_path: Path, text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a string, an escape, or a character; and each position is right behind its packet."""
+    monkeypatch.setattr(reading, "_MAX_READ_BYTES", size)
+    capture, positions = write(tmp_path / "file", text), []
+    for record in capture.records():
+        positions.append(capture.position)
+        assert record == RECORDS[len(positions) - 1]
+    assert len(positions) == len(RECORDS)
+    content = (tmp_path / "file").read_bytes()
+    assert [content[position - 1 : position] for position in positions] == [b"}"] * len(RECORDS)
+
+
+@pytest.mark.parametrize("pattern", ["[%s]", "%s\n"])
+@pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 400, "1e999", '"\\\\\\""'])
+def test_what_other_writers_write_is_read(tmp_path: Path, pattern: str, value: str) -> None:
+    """Half of an emoji, numbers of any size: Python's own `json` makes them."""
+    capture = write(tmp_path / "file", pattern % f'{{"a": {value}}}')
+    assert repr(list(capture.records())) == repr([{"a": json.loads(value)}])
+    assert capture.broken is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (gzip.compress(b"[]", mtime=0), "it is compressed: unpack it first (gunzip)"),
+        ("[]".encode("utf-16"), "it is UTF-16: save it as UTF-8 first"),
+        (b'[{"a": "\xe9"}]', "what stands there is no packet"),
+    ],
+    ids=["gzip", "UTF-16", "Latin-1"],
+)
+def test_other_encodings_are_named(tmp_path: Path, content: bytes, why: str) -> None:
+    """With what to do."""
+    (tmp_path / "file").write_bytes(content)
+    capture = Capture(tmp_path / "file")
+    assert list(capture.records()) == []
+    assert capture.broken is not None
+    assert capture.broken.why == why
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[\n]", "[ ]", "\n"])
@@ -79,14 +126,20 @@ def test_where_it_breaks_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("hello", "it is no JSON array of packets"),
-        ("<html>", "it is no JSON array of packets"),
-        ('{\n  "category": "c"\n}', "it is no JSON array of packets"),
-        ('{\n  "item": {"category": "c"}\n}', "it is no JSON array of packets"),
+        ("hello", "it holds no JSON packets"),
+        ("<html>", "it holds no JSON packets"),
+        ('["a", {"b": 1}]', "the array holds something else than packets"),
+        ('[[{"b": 1}]]', "the array holds something else than packets"),
+        ('[{"a": 1}, null, {"b": 1}]', "the array holds something else than packets"),
+        ('[{"a": 1}] more', "the array holds something else than packets"),
+        ('[{"a" 1}, {"b": 1}]', "what stands there is no packet"),
+        ('[{"a": [}]]', "what stands there is no packet"),
+        ('[{"a": ' + "[" * 100_000 + "]" * 100_000 + "}]", "what stands there is no packet"),
+        ('[{"a": ' * 100_000, "it ends in the middle of a packet"),
         ("[1, 2]", "the array holds something else than packets"),
-        ('{"a": 1}\nnonsense\n{"b": 2}\n', "this line is no packet"),
-        ('{"a": 1}\n[]x\n', "this line is no packet"),
-        ('[\n{"a": 1},\n7\n]', "this line is no packet"),
+        ('{"a": 1}\nnonsense\n{"b": 2}\n', "what stands there is no packet"),
+        ('{"a": 1}\n[]x\n', "what stands there is no packet"),
+        ('[\n{"a": 1},\n7\n]', "what stands there is no packet"),
     ],
 )
 def test_what_is_no_capture_is_said_to_be_none(tmp_path: Path, text: str, why: str) -> None:

@@ -70,7 +70,7 @@ def test_a_group_is_all_that_its_packets_say() -> None:
     }
 
 
-ODD: tuple[Any, ...] = (None, "text", -1, 1e400, True, [], {}, {"input": "x"}, float("nan"))
+ODD: tuple[Any, ...] = (None, "text", -1, 1e400, True, [], {}, {"input": "x"}, float("nan"), 10**400)
 
 
 @pytest.mark.parametrize("name", list(record()))

@@ -268,7 +268,7 @@ def test_a_broken_line_is_said_and_left_out(tmp_path: Path) -> None:
         code, out, errors = watching.end()
     assert out.splitlines()[-1] == "3 calls, 0 of them failed, units 30 → 15"
     where = len(packet) + 1
-    assert errors == f"payi-otel watch: {file} is broken at byte {where}: this line is no packet; it is left out\n"
+    assert errors == f"payi-otel watch: {file} is broken at byte {where}: what stands there is no packet; it is left out\n"
     assert code == 1
 
 
