@@ -32,8 +32,19 @@ OURS = {"OTEL_PYTHON_DISTRO": "payi", "OTEL_PYTHON_CONFIGURATOR": "payi"}
 SECRETS = (KEY, "sk-provider-secret", "a secret prompt", "pass-word")
 
 
-def doctor(*arguments: str, before: str = "", cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+ONE_SDK = """
+from payi_otel.instrumentors import _discovery
+every = _discovery.all_instrumentors
+_discovery.all_instrumentors = lambda: tuple(one for one in every() if one.distribution == "openai")
+"""
+"""To import all of them takes seconds."""
+
+
+def doctor(
+    *arguments: str, before: str = "", every_sdk: bool = False, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the command, and something before it; no secret is in what it says."""
+    before = before if every_sdk else ONE_SDK + before
     line = [sys.executable, "-c", f"import sys; from payi_otel.cli import main\n{before}\nsys.exit(main())", "doctor", *arguments]
     environ = {**os.environ, **OURS, **variables}
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, env=environ, cwd=cwd)
@@ -64,7 +75,7 @@ def with_payi(ingest: IngestServer, **more: str) -> dict[str, str]:
 
 def test_every_installed_sdk_is_instrumented_whole() -> None:
     """With its version and every method; without a key and without a network."""
-    done = doctor("--json", "--offline")
+    done = doctor("--json", "--offline", every_sdk=True)
     assert done.returncode == 0, done.stdout + done.stderr
     sdks = {sdk["distribution"]: sdk for sdk in json.loads(done.stdout)["sdks"]}
     assert sdks["openai"]["version"] == version("openai")

@@ -220,6 +220,8 @@ def test_signals_are_the_programs(stage: Stage, sent: signal.Signals, status: in
         (["--no-such-flag", "x", "--", "python3"], "No such option"),
         (["--use-case-version", "new", "--", "python3"], "PAYI_OTEL_USE_CASE_VERSION: 'new' is not allowed, must be an int"),
         (["--config", "/nowhere.toml", "--", "python3"], "'/nowhere.toml' cannot be read"),
+        (["--offline", "/nowhere/packets.json", "--", "python3"], "offline_instrumentation.file_name: /nowhere/packets.json"),
+        (["--offline", __file__, "--", "python3"], "holds something else than packets; give another name"),
     ],
 )
 def test_wrong_usage_runs_nothing_and_says_what_to_do(stage: Stage, line: list[str], advice: str) -> None:

@@ -13,7 +13,7 @@ from payi_otel._environ import FLAG_PREFIX, is_sdk_disabled, variable
 from payi_otel.cli._errors import WrongUsage
 from payi_otel.cli._launch import check, replace_process
 from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE
-from payi_otel.config import FILE_VARIABLE, describe, load_settings
+from payi_otel.config import FILE_VARIABLE, Settings, describe, load_settings
 from payi_otel.delivery._handover import PRINT_VARIABLE
 from payi_otel.errors import ConfigurationError
 
@@ -72,6 +72,7 @@ def _check_settings(environ: dict[str, str]) -> None:
         settings = load_settings(environ=environ)
     except ConfigurationError as error:
         raise WrongUsage(f"{error}\nNothing was run; payi-otel run --help lists the settings.") from None
+    _check_file(settings)
     if is_sdk_disabled(environ):
         click.echo("payi-otel run: OTEL_SDK_DISABLED is set, so no calls are recorded: unset it", err=True)
     elif settings.offline_instrumentation is None and variable(API_KEY_VARIABLE, environ) is None:
@@ -79,6 +80,19 @@ def _check_settings(environ: dict[str, str]) -> None:
             f"{API_KEY_VARIABLE} is not set: unless the program gives a key itself, no calls are recorded. Set it, or give --offline FILE"
         )
         click.echo(f"payi-otel run: {text}", err=True)
+
+
+def _check_file(settings: Settings) -> None:
+    """The program opens it again; what is wrong with it is said here, before anything runs."""
+    offline = settings.offline_instrumentation
+    if offline is None or not offline.file_name:
+        return
+    from payi_otel.exporters.file import FileSink
+
+    try:
+        FileSink(offline.file_name).close()
+    except ConfigurationError as error:
+        raise WrongUsage(f"{error}\nNothing was run.") from None
 
 
 command = click.Command(
