@@ -149,6 +149,24 @@ async def send_without_baggage_async(wrapped: Callable[..., Any], instance: Any,
             detach(token)
 
 
+def send_and_capture(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same for what gives back the HTTP response, which is noted before the SDK parses it (`do_request` of SDKs made by Speakeasy)."""
+    response = send_without_baggage(wrapped, instance, args, kwargs)
+    exchange = current_exchange.get()
+    if exchange is not None:
+        exchange.response = response
+    return response
+
+
+async def send_and_capture_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The same where it is awaited."""
+    response = await send_without_baggage_async(wrapped, instance, args, kwargs)
+    exchange = current_exchange.get()
+    if exchange is not None:
+        exchange.response = response
+    return response
+
+
 def _leave_baggage() -> Any:
     """Takes our baggage out of the context; None where there is none, as within a recorded call."""
     with guard("taking our baggage off a request"):

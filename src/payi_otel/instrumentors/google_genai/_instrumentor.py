@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import capture_request as capture_http_request
-from payi_otel.instrumentors._capture import send_without_baggage, send_without_baggage_async
+from payi_otel.instrumentors._capture import (
+    send_and_capture,
+    send_and_capture_async,
+    send_without_baggage,
+    send_without_baggage_async,
+)
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
 from payi_otel.instrumentors.google_genai._http import ROUTES
-from payi_otel.instrumentors.google_genai._interactions import Interactions, capture_response, capture_response_async
+from payi_otel.instrumentors.google_genai._interactions import Interactions
 from payi_otel.instrumentors.google_genai._operations import (
     EmbedContent,
     GenerateContent,
@@ -58,8 +63,8 @@ class GoogleGenAiInstrumentor(ProviderInstrumentor):
         Patch(_MODELS, "AsyncModels._generate_images", IMAGES, is_async=True),
         Patch(_GAOS + "basesdk", "BaseSDK._build_request", wrapper=capture_http_request, since=_GAOS_SINCE),
         Patch(_GAOS + "basesdk", "AsyncBaseSDK._build_request_async", wrapper=capture_http_request, since=_GAOS_SINCE),
-        Patch(_GAOS + "basesdk", "BaseSDK.do_request", wrapper=capture_response, since=_GAOS_SINCE),
-        Patch(_GAOS + "basesdk", "AsyncBaseSDK.do_request_async", wrapper=capture_response_async, since=_GAOS_SINCE),
+        Patch(_GAOS + "basesdk", "BaseSDK.do_request", wrapper=send_and_capture, since=_GAOS_SINCE),
+        Patch(_GAOS + "basesdk", "AsyncBaseSDK.do_request_async", wrapper=send_and_capture_async, since=_GAOS_SINCE),
         Patch(_GAOS + "interactions", "Interactions.create", INTERACTIONS, since=_GAOS_SINCE),
         Patch(_GAOS + "interactions", "AsyncInteractions.create", INTERACTIONS, is_async=True, since=_GAOS_SINCE),
     )

@@ -6,13 +6,12 @@ Source: the docstrings of `google.genai._gaos` (3.6). An interaction that is mad
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from payi_otel import semconv
 from payi_otel._json import to_json
-from payi_otel.instrumentors._capture import current_exchange, send_without_baggage, send_without_baggage_async
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
@@ -64,24 +63,6 @@ def read_client(instance: Any) -> ClientFacts:
         resource_prefix="google.",
         is_proxied=PROXY_PATH in endpoint.path,
     )
-
-
-def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wraps the SDK's `do_request`: the response is noted before it is parsed."""
-    response = send_without_baggage(wrapped, instance, args, kwargs)
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.response = response
-    return response
-
-
-async def capture_response_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The same for `do_request_async`."""
-    response = await send_without_baggage_async(wrapped, instance, args, kwargs)
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.response = response
-    return response
 
 
 class Interactions(Operation):
