@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -17,24 +18,11 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 OLDEST = nox.project.dependency_groups(PYPROJECT, "test-oldest")
-SDKS = {
-    "openai": ("openai>=3,<4", "openai>=2,<3", "openai==1.92.0", "openai==1.66.0", "databricks-openai openai>=2,<3"),
-    "anthropic": ("anthropic>=2,<3", "anthropic>=1,<2", "anthropic==0.125.0", "anthropic==0.49.0"),
-    "bedrock": ("boto3", "boto3==1.34.131", "aiobotocore boto3", "aiobotocore==2.13.1 boto3"),
-    "google_genai": ("google-genai>=3,<4", "google-genai>=2,<3", "google-genai==1.10.0"),
-    "vertexai": ("google-cloud-aiplatform>=2,<3 aiohttp", "google-cloud-aiplatform==1.85.0 aiohttp"),
-    "databricks": ("databricks-sdk", "databricks-sdk==0.40.0"),
-}
-"""By provider, the newest of each major version of its SDK, versions with a change of form, and the oldest supported."""
-OWN_TESTS = {
-    "openai": ("tests/openai", "tests/defects/test_defects_openai.py"),
-    "anthropic": ("tests/anthropic", "tests/units/test_units_claude.py", "tests/defects/test_defects_anthropic.py"),
-    "bedrock": ("tests/units/test_units_bedrock.py", "tests/defects/test_defects_bedrock.py"),
-    "google_genai": ("tests/google_genai", "tests/units/test_units_gemini.py", "tests/defects/test_defects_google.py"),
-    "vertexai": ("tests/vertexai", "tests/units/test_units_gemini.py", "tests/defects/test_defects_vertexai.py"),
-    "databricks": ("tests/defects/test_defects_databricks.py",),
-}
-"""By provider, what is tested of it beside what holds for all."""
+PROVIDERS = runpy.run_path("src/payi_otel/_providers.py")["providers"]()
+"""What each provider's folder says of itself."""
+OWN_TESTS = {one.folder: one.tests for one in PROVIDERS}
+OLDEST_EXTRAS = ",".join(one.extra for one in PROVIDERS if one.oldest)
+OLDEST_SDKS = [pin for one in PROVIDERS for pin in one.oldest]
 FRAMEWORKS = {
     "langchain": (
         "langchain langchain-openai langchain-anthropic langchain-google-genai langchain-aws openinference-instrumentation-langchain "
@@ -58,19 +46,19 @@ BARE = ("pytest", "pytest-asyncio", "pytest-socket", "hypothesis")
 @nox.session(python=PYTHONS)
 def tests(session):
     """The whole suite against the built wheel, with the newest dependencies."""
-    session.install(".[openai]", *TEST)
+    session.install(".[all]", *TEST)
     session.run("python", "-m", "pytest", *SPREAD, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def tests_oldest(session):
     """The suite on the oldest Python with the oldest supported version of every dependency that can stand beside the others."""
-    session.install(".[openai]", *OLDEST, "-c", "tests/constraints-oldest.txt")
+    session.install(f".[{OLDEST_EXTRAS}]", *OLDEST, *OLDEST_SDKS, "-c", "tests/constraints-oldest.txt")
     session.run("python", "-m", "pytest", *SPREAD, *session.posargs)
 
 
 @nox.session
-@nox.parametrize(["provider", "sdk"], [nox.param(name, sdk, id=sdk) for name, sdks in SDKS.items() for sdk in sdks])
+@nox.parametrize(["provider", "sdk"], [nox.param(one.folder, sdk, id=sdk) for one in PROVIDERS for sdk in one.versions])
 def sdk_versions(session, provider, sdk):
     """One version of a provider's SDK without those of others: the paths that are wrapped, the contract, and the provider's own tests."""
     session.install(".", *BARE, *sdk.split())
@@ -214,6 +202,13 @@ def _bill(session, python, file):
 
 
 @nox.session
+def pages(session):
+    """Makes anew what is made of the code: docs/units.md, docs/providers, and the tables of SDKs elsewhere."""
+    session.install("-e", ".")
+    session.run("python", "tests/support/made_pages.py")
+
+
+@nox.session
 def demo(session):
     """The `payi-otel demo` command."""
     session.install(".[openai]")
@@ -223,7 +218,7 @@ def demo(session):
 @nox.session
 def coverage(session):
     """Which lines the suite does not reach."""
-    session.install("-e", ".[openai]", *TEST, "coverage[toml]")
+    session.install("-e", ".[all]", *TEST, "coverage[toml]")
     session.run("coverage", "run", "--source", "payi_otel", "-m", "pytest", *session.posargs)
     session.run("coverage", "report", "--show-missing", "--skip-covered")
 

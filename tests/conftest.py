@@ -17,10 +17,11 @@ from provider_server import ProviderServer
 
 import payi_otel
 from payi_otel import _guard
+from payi_otel._providers import providers
 from payi_otel.context import last_result
 from payi_otel.testing import IngestServer
 
-FOREIGN_PREFIXES = ("PAYI_", "OPENAI_", "AZURE_OPENAI_", "ANTHROPIC_", "AWS_", "GOOGLE_", "GEMINI_", "DATABRICKS_", "OTEL_")
+FOREIGN_PREFIXES = ("PAYI_", "OTEL_", *(prefix for facts in providers() for prefix in facts.environment))
 AUTHORITY = str(Path(__file__).parent / "support" / "authority.pem")
 """One that signed nothing, its key is gone. Clients trust it alone: loading the hundred and more of certifi's takes each one 50 ms."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

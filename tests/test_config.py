@@ -35,7 +35,7 @@ from payi_otel.semconv import PayiCategories
 SETTINGS_PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 PRICES = "price_as_category, price_as_resource or resource_scope"
 SCOPE_NAMES = ", ".join(repr(name) for name in config.SCOPE_FIELDS[:-1]) + f" or {config.SCOPE_FIELDS[-1]!r}"
-CATEGORIES = ", ".join(repr(value) for name, value in vars(PayiCategories).items() if not name.startswith("_"))
+CATEGORIES = ", ".join(map(repr, table.categories()))
 
 KNOWN = [row.setting for row in describe() if "." not in row.setting]
 

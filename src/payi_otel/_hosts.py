@@ -1,5 +1,7 @@
 """What the host of a request says of the service behind it: whose models are served there, and which cloud a Databricks workspace is in.
 
+A provider's own hosts stand in its `provider.toml`; here are the services that several SDKs reach.
+
 Sources: https://docs.databricks.com/aws/en/workspace/workspace-details and its Azure and Google Cloud twins;
 https://learn.microsoft.com/en-us/azure/ai-services/openai/reference; https://docs.aws.amazon.com/general/latest/gr/bedrock.html;
 https://cloud.google.com/vertex-ai/docs/reference/rest; https://platform.openai.com/docs/guides/your-data (regional hosts).
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from payi_otel._providers import category_of_host
 from payi_otel.semconv import PayiCategories
 
 AZURE_HOST_ENDS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us", ".openai.azure.cn")
@@ -22,12 +25,6 @@ DATABRICKS_HOST_ENDS = (*_BY_END, ".databricks.com", ".databricks.us", ".databri
 _UNKNOWN_CLOUD = "system.databricks"
 DATABRICKS_CATEGORIES = frozenset({*_BY_END.values(), _UNKNOWN_CLOUD})
 
-_BY_NAME: Final = {
-    "api.openai.com": frozenset({PayiCategories.openai}),
-    "api.anthropic.com": frozenset({PayiCategories.anthropic}),
-    "generativelanguage.googleapis.com": frozenset({PayiCategories.google_vertex}),
-}
-_OPENAI_REGION_END: Final = ".api.openai.com"
 _AZURE: Final = frozenset({PayiCategories.azure, PayiCategories.azure_openai})
 _BEDROCK: Final = re.compile(r"bedrock-(?:runtime[a-z-]*|mantle)\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
 _VERTEX: Final = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
@@ -42,11 +39,9 @@ def databricks_category(host: str) -> str:
 
 def categories_of(host: str) -> frozenset[str]:
     """The Pay-i categories of the models that a host is known to serve, by its name in lower case; empty for any other host."""
-    known = _BY_NAME.get(host)
+    known = category_of_host(host)
     if known is not None:
-        return known
-    if host.endswith(_OPENAI_REGION_END):
-        return _BY_NAME["api.openai.com"]
+        return frozenset({known})
     if host.endswith(AZURE_HOST_ENDS):
         return _AZURE
     if host.endswith(DATABRICKS_HOST_ENDS):

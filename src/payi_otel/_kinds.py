@@ -137,6 +137,11 @@ def choice(*values: str | bool) -> Kind:
     return Kind("str or bool" if True in values else "str", check, read, allowed)
 
 
+def among(values: Callable[[], Sequence[str]]) -> Kind:
+    """A choice among values that are looked for when one is given."""
+    return Kind("str", lambda value, place, problems: choice(*values()).check(value, place, problems), _read_text)
+
+
 def _check_host(value: Any, place: str, problems: Problems) -> Any:
     allowed = "a host name, host:port or a URL"
     if not isinstance(value, str) and type(value).__name__ != "URL":

@@ -10,6 +10,7 @@ import msgspec
 
 from payi_otel import _kinds as v
 from payi_otel._kinds import NO_ENTRIES
+from payi_otel._providers import providers
 from payi_otel._validate import Rule, Section
 from payi_otel.semconv import PayiCategories
 
@@ -32,10 +33,18 @@ SCOPE_FIELDS: Final = (
     "proxy",
 )
 """What `propagate` may name: the fields of `Scope`, which stands above this layer. A test holds the two equal."""
-CATEGORIES: Final = tuple(value for name, value in vars(PayiCategories).items() if not name.startswith("_"))
 _PRICES: Final = ("price_as_category", "price_as_resource", "resource_scope")
 _SCOPE_NAME: Final = v.choice(*SCOPE_FIELDS)
 _LIMIT_ID: Final = v.text("a str without commas and control characters", re.compile(r"[^,\x00-\x1f\x7f]+"))
+
+
+def categories() -> tuple[str, ...]:
+    """What `instruments` may name: Pay-i's own names, and what providers that it has none for are called here."""
+    own = (value for name, value in vars(PayiCategories).items() if not name.startswith("_"))
+    return (*own, *(category for one in providers() for category in one.categories))
+
+
+_CATEGORY: Final = v.among(lambda: ("*", *categories()))
 
 
 class ModelMapping(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instruments: Annotated[
         frozenset[str] | None,
         Rule(
-            v.texts(v.choice("*", *CATEGORIES), "each `*` or a `PayiCategories` value"),
+            v.texts(_CATEGORY, "each `*`, a `PayiCategories` value or another provider's category"),
             "The categories to instrument, None for all; the argument of `payi_instrument` wins.",
         ),
     ] = None

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from payi_otel._environ import variable
 from payi_otel._kinds import normalise_host
-from payi_otel._settings import CATEGORIES, DEPRECATED, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings
+from payi_otel._settings import DEPRECATED, SCOPE_FIELDS, USE_CASE_NAME_MAX_CHARS, Accepted, Settings, categories
 from payi_otel._validate import VARIABLE_PREFIX, Problems, Row, build, check_fields, check_variables, nearest, rows
 
 __all__ = [
@@ -266,10 +266,11 @@ def _check_instruments(instruments: object, problems: Problems) -> frozenset[str
     if not isinstance(instruments, set | frozenset | list | tuple):
         problems.refuse("instruments", instruments, "a set of PayiCategories values", wrong_type=True)
         return None
-    known = [value for value in instruments if value in ("*", *CATEGORIES)]
+    all_known = categories()
+    known = [value for value in instruments if value in ("*", *all_known)]
     for value in sorted((value for value in instruments if value not in known), key=repr):
-        hint = nearest(value, CATEGORIES)
-        allowed = f"one of '*', {', '.join(map(repr, CATEGORIES))}" + (f"; {hint}" if hint else "")
+        hint = nearest(value, all_known)
+        allowed = f"one of '*', {', '.join(map(repr, all_known))}" + (f"; {hint}" if hint else "")
         problems.refuse("instruments", value, allowed, wrong_type=not isinstance(value, str))
     return None if "*" in known else frozenset(known)
 

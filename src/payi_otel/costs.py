@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from payi_otel import _bootstrap
+from payi_otel._providers import category_of_class
 from payi_otel.delivery._ticket import NOT_CONFIGURED, Ticket
 from payi_otel.delivery.outcome import Fate, FindingSink, Outcome
 from payi_otel.delivery.result import UNKNOWN, XproxyResult, plain
 from payi_otel.instrumentors._results import NAME
-from payi_otel.semconv import PayiCategories
-
-_BY_SDK: Final = {
-    "openai": PayiCategories.openai,
-    "anthropic": PayiCategories.anthropic,
-    "google": PayiCategories.google_vertex,
-    "vertexai": PayiCategories.google_vertex,
-}
-"""What a response is most likely priced as, by the package of its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +83,7 @@ def _result_of(response: Any, category: str | None) -> XproxyResult | Cost:
     if isinstance(own, XproxyResult):
         return own
     response_id = _id_of(response)
-    category = category or _BY_SDK.get(type(response).__module__.partition(".")[0])
+    category = category or category_of_class(type(response))
     if response_id is None:
         return _unknown(f"{type(response).__name__} is no response that was recorded, and has no id to ask Pay-i for")
     if category is None:

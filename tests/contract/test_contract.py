@@ -16,7 +16,6 @@ import pytest
 from comparing import SCOPE
 from provider_server import ProviderServer
 
-import payi_otel
 from contract import Contract, Form, Outcome, readable
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "providers").glob("*/contract.py"))
@@ -82,9 +81,3 @@ def test_one_call_is_one_packet_and_the_caller_sees_no_difference(
     (packet,) = packets()
     scope = SCOPE if logs else {**SCOPE, "xproxy-logging-disable": "True"}
     assert (readable(packet, bare[1]), packet["scope"]) == (contract.expected(form, outcome, logs=logs), scope)
-
-
-def test_every_provider_has_a_folder() -> None:
-    """A provider without one would pass by testing nothing."""
-    providers = {path.parent.name for path in (Path(payi_otel.__file__).parent / "instrumentors").glob("*/__init__.py")}
-    assert providers == {folder.name for folder in FOLDERS}

@@ -1,22 +1,23 @@
 """Makes the generated part of docs/providers: `python tests/project/provider_pages.py` writes it, a test holds it.
 
-What an instrumentor says of itself (its SDK, its patches, its units), what pyproject.toml installs, and what the noxfile runs.
+What an instrumentor says of itself (its SDK, its patches, its units), and what its `provider.toml` does (what is installed, and tested).
 A provider that has no page yet gets one. The rest of a page is written by hand and left as it is.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from packaging.requirements import Requirement
+
+from payi_otel._providers import ProviderFacts
+from payi_otel._providers import providers as all_facts
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = ROOT / "docs" / "providers"
@@ -43,16 +44,19 @@ class Provider:
         return PAGES / f"{self.folder}.md"
 
     @property
-    def extra(self) -> str | None:
+    def facts(self) -> ProviderFacts:
+        """What its `provider.toml` says."""
+        return next(facts for facts in all_facts() if facts.folder == self.folder)
+
+    @property
+    def extra(self) -> str:
         """The extra that installs the SDK."""
-        sdks = {one.distribution for one in self.instrumentors}
-        extras = {sdk: name for name, sdk in re.findall(r'^([a-z]+) = \["([a-z0-9-]+)>=', _text("pyproject.toml"), re.MULTILINE)}
-        return next((extras[sdk] for sdk in sorted(sdks) if sdk in extras), self.folder if self.folder in extras.values() else None)
+        return self.facts.extra
 
     @property
     def versions(self) -> tuple[str, ...]:
         """With what `nox -s sdk_versions` installs."""
-        return tuple(_of_noxfile("SDKS").get(self.folder, ()))
+        return tuple(self.facts.versions)
 
     @property
     def is_newest(self) -> bool:
@@ -66,21 +70,7 @@ class Provider:
     def tests(self) -> list[str]:
         """Where its calls are tested."""
         contract = f"tests/contract/providers/{self.folder}"
-        return [path for path in (contract, *_of_noxfile("OWN_TESTS").get(self.folder, ())) if (ROOT / path).exists()]
-
-
-@cache
-def _text(file: str) -> str:
-    return (ROOT / file).read_text()
-
-
-@cache
-def _of_noxfile(name: str) -> dict[str, tuple[str, ...]]:
-    """One of its tables, without importing nox."""
-    for node in ast.parse(_text("noxfile.py")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
-            return dict(ast.literal_eval(node.value))
-    raise LookupError(name)
+        return [path for path in (contract, *self.facts.tests) if (ROOT / path).exists()]
 
 
 def providers() -> list[Provider]:
@@ -159,7 +149,7 @@ def to_index(all_providers: Iterable[Provider]) -> str:
     """The table of all."""
     lines = ["| | install | SDKs | tested with |", "|---|---|---|---|"]
     for one in all_providers:
-        install = f"`payi-otel[{one.extra}]`" if one.extra else "-"
+        install = f"`payi-otel[{one.extra}]`"
         sdks = _listed(instrumentor.supported for instrumentor in one.instrumentors)
         lines.append(f"| [{one.title}]({one.folder}.md) | {install} | {sdks} | {_listed(one.versions) or '-'} |")
     return "\n".join(lines) + "\n"

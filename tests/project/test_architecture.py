@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from _source import Import, Module, modules
+from payi_otel._providers import providers
 
 LAYERS = (
     {"distro", "cli", "environment_variables"},
@@ -27,7 +28,7 @@ LAYERS = (
 )
 """From the top down. The public face stands below those that use it as an application does; `config`'s own `_x` modules stand below it."""
 BOTTOM_ABOVE = LAYERS.index({"semconv", "errors"})
-LAZY = ("openai", "anthropic", "boto3", "botocore", "google", "vertexai", "databricks", "grpc", "rich", "httpx2", "tiktoken")
+LAZY = {*(module.partition(".")[0] for facts in providers() for module in facts.modules), "grpc", "rich", "httpx2", "tiktoken"}
 HTTP_CLIENT = "httpx"
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50

@@ -16,7 +16,7 @@ import pytest
 
 from _source import PACKAGE, ROOT
 
-DATA = {".py", ".typed", ".html", ".css", ".js"}
+DATA = {".py", ".typed", ".html", ".css", ".js", ".toml"}
 """Kinds of files that the package has; whatever else lies in its folder was left there by a tool."""
 IN_SDIST = ("compat", "docs", "examples", "src", "tests")
 FRONT = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("openai", "anthropic", "boto3", "google.genai", "databricks", "grpc", "rich", "httpx", "httpx2", "tiktoken", "payi")
+from payi_otel._providers import providers
+
+HEAVY = (*(module for facts in providers() for module in facts.modules), "grpc", "rich", "httpx", "httpx2", "tiktoken", "payi")
 
 
 def test_import_loads_nothing_heavy() -> None:

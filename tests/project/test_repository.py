@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.version import Version
 
 from _source import ROOT
+from payi_otel._providers import ProviderFacts, providers
 
 BUILT = {"__pycache__", "build", "dist", "venv", "node_modules"}
 FOREIGN_PARTS = ("/wor" + "k/", "/roo" + "t/", "/tm" + "p/w", "py" + "pi.org", "pythonhos" + "ted.org", "npm" + "js.org")
@@ -40,20 +42,21 @@ def test_change_notes_are_well_formed() -> None:
 
 
 def test_oldest_versions_are_the_floors() -> None:
-    """The oldest sessions install the lowest version that pyproject.toml allows of each dependency and of each extra's SDK."""
+    """The oldest sessions install the lowest version that is allowed of each dependency and of each extra's SDK."""
     pyproject = (ROOT / "pyproject.toml").read_text().split("[dependency-groups]")[0]
     constraints = (ROOT / "tests" / "constraints-oldest.txt").read_text()
-    dependencies, extras = pyproject.split("[project.optional-dependencies]")
-    sdks = dict(re.findall(r'^[a-z]+ = \["([a-z0-9-]+)>=([^,;"]+)"\]$', extras, re.MULTILINE))
-    floors = {**dict(re.findall(r'^ *"([a-z-]+)>=([^,;"]+)', dependencies, re.MULTILINE)), **sdks}
+    floors = dict(re.findall(r'^ *"([a-z-]+)>=([^,;"]+)', pyproject.split("[project]")[1], re.MULTILINE))
     pinned = {name: Version(version) for name, version in re.findall(r"^([a-z0-9-]+)==(\S+)$", constraints, re.MULTILINE)}
     assert {name: pinned.get(name) for name in floors} == {name: Version(floor) for name, floor in floors.items()}
-    noxfile = (ROOT / "noxfile.py").read_text()
-    assert [name for name in sdks if not re.search(rf'"{name}=={re.escape(str(pinned[name]))}[ "]', noxfile)] == []
 
 
-def test_every_extra_has_a_floor() -> None:
-    """`all` is made of the others; each of those names one SDK and the oldest version of it."""
-    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n\n")[0]
-    lines = [line for line in extras.strip().splitlines() if not line.startswith("all = ")]
-    assert [line for line in lines if not re.fullmatch(r'[a-z]+ = \["[a-z0-9-]+>=[\d.]+"\]', line)] == []
+@pytest.mark.parametrize("facts", [facts for facts in providers() if facts.extra], ids=lambda facts: facts.folder)
+def test_every_extra_has_a_floor(facts: ProviderFacts) -> None:
+    """It names one SDK and the oldest version of it, which has a session of its own, and stands in the session of the oldest."""
+    name, version = re.fullmatch(r"([a-z0-9-]+)>=([\d.]+)", facts.requires).groups()  # type: ignore[union-attr]  # fails here then
+    assert re.fullmatch(r"[a-z]+", facts.extra)
+    pins = [[part.partition("==") for part in sdk.split() if "==" in part] for sdk in (*facts.versions, " ".join(facts.oldest))]
+    floor = (name, Version(version))
+    found = [floor in {(pinned, Version(number)) for pinned, _, number in one} for one in pins]
+    assert any(found[:-1])
+    assert found[-1] or not facts.oldest

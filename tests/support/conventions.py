@@ -11,19 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from payi_otel._providers import providers
+
 STRING, INT, DOUBLE, BOOLEAN, STRINGS = "string", "int", "double", "boolean", "string[]"
 
 OPERATIONS = frozenset(
     {"chat", "create_agent", "embeddings", "execute_tool", "fetch_response", "generate_content", "invoke_agent"}
     | {"invoke_workflow", "plan", "retrieval", "text_completion"}
 )
-OWN_OPERATIONS = frozenset({"apply_guardrail"})
+OWN_OPERATIONS = frozenset(name for facts in providers() for name in facts.own_operations)
 """Operations that the conventions have no name for; "otherwise, a custom value MAY be used"."""
 PROVIDERS = frozenset(
     {"anthropic", "aws.bedrock", "azure.ai.inference", "azure.ai.openai", "cohere", "deepseek", "gcp.gemini", "gcp.gen_ai"}
     | {"gcp.vertex_ai", "groq", "ibm.watsonx.ai", "mistral_ai", "moonshot_ai", "openai", "perplexity", "x_ai"}
 )
-OWN_PROVIDERS = frozenset({"databricks"})
+OWN_PROVIDERS = frozenset(name for facts in providers() for name in facts.own_provider_names)
 VALUES: Mapping[str, frozenset[str]] = {
     "gen_ai.operation.name": OPERATIONS | OWN_OPERATIONS,
     "gen_ai.provider.name": PROVIDERS | OWN_PROVIDERS,

@@ -1,62 +1,24 @@
-"""docs/units.md is what the code says, and what it says is so: each row's count, alone, becomes its unit."""
+"""What docs/units.md says is so: each row's count, alone, becomes its unit."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import runpy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from units_page import COUNT, Readers
 
-from payi_otel.instrumentors import _claude, _gemini_usage
-from payi_otel.instrumentors._units_page import render, rows
-from payi_otel.instrumentors.bedrock import _usage as bedrock
-from payi_otel.instrumentors.databricks._instrumentor import Query
-from payi_otel.instrumentors.openai import _audio, _usage
-from payi_otel.instrumentors.openai._images import Images
-from payi_otel.instrumentors.openai._responses import read_response
-from payi_otel.packets.units import Units, UnitSource, Usage
+from payi_otel.instrumentors._units_page import rows
+from payi_otel.packets.units import Units, UnitSource
 
-PAGE = Path(__file__).parents[2] / "docs" / "units.md"
-COUNT = 7
-
-
-def gemini(usage: Any) -> Usage | None:
-    """Searches are not in the usage."""
-    queries = (usage.pop("grounding_metadata", None) or {}).get("web_search_queries", 0)
-    return _gemini_usage.read_usage({"total_token_count": 999, **usage}, "gemini-3-flash", queries=queries)
-
-
-def responses(usage: Any) -> Usage | None:
-    """Searches stand beside the usage."""
-    return read_response({"usage": usage, "tool_usage": usage.pop("tool_usage", None)}).usage
-
-
-def guardrails(usage: Any) -> Usage | None:
-    """One assessment of an input."""
-    return bedrock.to_usage({}, bedrock.guardrail_counts({"guardrail": {"inputAssessment": {"g": usage}}}), [])
-
-
-def invoked(headers: Mapping[str, Any]) -> Usage | None:
-    """Headers are texts."""
-    return bedrock.to_usage(bedrock.header_counts({name: str(count) for name, count in headers.items()}), {}, [])
-
-
-READERS: dict[str, tuple[Callable[[Any], Usage | None], dict[str, Any]]] = {
-    "OpenAI chat, completions, embeddings": (_usage.read_usage, {"prompt_tokens": COUNT, "completion_tokens": COUNT}),
-    "OpenAI responses, decisions": (responses, {"input_tokens": COUNT, "output_tokens": COUNT}),
-    "OpenAI images": (lambda usage: Images().read_answer({"usage": usage}).usage, {"input_tokens": COUNT}),
-    "OpenAI transcriptions": (lambda usage: _audio._read_usage({"usage": usage}), {"input_tokens": COUNT}),
-    "OpenAI speech": (lambda usage: _audio.Speech().read_answer({"usage": usage}).usage, {}),
-    "Claude, whoever serves it": (lambda usage: _claude.read_usage(usage, "claude-opus-5"), {"input_tokens": 0, "output_tokens": COUNT}),
-    "Gemini": (gemini, {"prompt_token_count": COUNT, "candidates_token_count": COUNT, "cached_content_token_count": 0}),
-    "Bedrock Converse": (lambda body: bedrock.to_usage(bedrock.converse_counts(body["usage"], []), {}, []), {"usage": {}}),
-    "Bedrock InvokeModel, any family": (invoked, {}),
-    "Bedrock guardrails": (guardrails, {}),
-    "Databricks serving endpoints": (lambda usage: Query().read_answer({"usage": usage}).usage, {}),
+FOLDERS = Path(__file__).parents[1] / "contract" / "providers"
+READERS: Readers = {
+    api: reader for path in sorted(FOLDERS.glob("*/units.py")) for api, reader in runpy.run_path(str(path))["READERS"].items()
 }
-"""By API: what reads its usage, and the totals its parts stand in."""
+"""Every provider's."""
 TOTALS = {"cache_tokens_details": "cached_content_token_count", "tool_use_prompt_tokens_details": "tool_use_prompt_token_count"}
 """Details whose total would otherwise be zero."""
 
@@ -74,11 +36,6 @@ def with_count(base: Mapping[str, Any], path: str) -> dict[str, Any]:
         return {**base, details: [{"ttl": kind, "inputTokens": COUNT}]}
     total = {TOTALS[details]: COUNT} if details in TOTALS else {}
     return {**base, **total, details: [{"modality": kind, "token_count": COUNT}]}
-
-
-def test_the_page_is_made_of_the_code() -> None:
-    """Make it with `python -m payi_otel.instrumentors._units_page > docs/units.md`."""
-    assert PAGE.read_text() == render(rows())
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.api}-{row.field}")

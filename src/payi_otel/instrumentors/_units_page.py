@@ -1,8 +1,7 @@
-"""docs/units.md, made of what the providers' usage readers say of themselves. `python -m payi_otel.instrumentors._units_page` prints it."""
+"""docs/units.md, made of what the providers' usage readers say of themselves; `nox -s pages` writes it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from payi_otel.instrumentors._discovery import all_instrumentors
@@ -21,7 +20,7 @@ def render(table: Iterable[UnitSource]) -> str:
     lines = [
         "# Units",
         "",
-        "Made by `python -m payi_otel.instrumentors._units_page`; do not edit. `tests/units/test_units_page.py` holds each row.",
+        "Made by `nox -s pages`; do not edit. `tests/units/test_units_page.py` holds each row.",
         "",
         "The units of a packet are disjoint: what a provider counts inside a total is taken out of it, so that they add up to what it",
         "bills. What its details leave out of a total is `text`. Where it reports no usage, `text` is estimated and the packet's",
@@ -40,7 +39,3 @@ def render(table: Iterable[UnitSource]) -> str:
     lines += ["| models | prompts of more than |", "|---|---|"]
     lines += [f"| {long.models} | {long.above:,} tokens |" for long in (*CLAUDE, *GEMINI)]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render(rows()))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from payi_otel import semconv
 from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_HOST_ENDS, databricks_category
+from payi_otel._providers import category_of_span
 from payi_otel.semconv import PayiCategories
 
 
@@ -75,7 +76,9 @@ def _named(provider: str, host: str, model: str) -> tuple[str, str, str]:
         return PayiCategories.azure_openai, "openai", ""
     if "azure" in provider or provider.startswith("az."):
         return PayiCategories.azure, "openai", ""
-    return (PayiCategories.openai, "openai", "") if provider in ("openai", "") else (f"system.{provider}", "openai", "")
+    if provider in ("openai", ""):
+        return PayiCategories.openai, "openai", ""
+    return category_of_span(provider) or f"system.{provider}", "openai", ""
 
 
 def _vendor(model: str) -> str:
