@@ -18,11 +18,9 @@ from payi_otel.instrumentors._gemini import answered_by
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
-from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
-from payi_otel.instrumentors._raw import BodyReader, BodySieve, SseSieve, tap_response
-from payi_otel.instrumentors._stainless import to_value
-from payi_otel.instrumentors._stream import Tap
+from payi_otel.instrumentors._speakeasy import SpeakeasyOperation
+from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, FunctionCall
@@ -65,7 +63,7 @@ def read_client(instance: Any) -> ClientFacts:
     )
 
 
-class Interactions(Operation):
+class Interactions(SpeakeasyOperation):
     """`interactions.create`."""
 
     name = "generate_content"
@@ -95,37 +93,14 @@ class Interactions(Operation):
             service_tier=str(tier) if tier not in (None, "standard") else None,
         )
 
-    def value_of(self, invocation: Invocation, result: Any) -> Any:
-        """The JSON that came."""
-        body = invocation.exchange.response_body()
-        return to_value(body) if body is not None else result
+    def new_reader(self, invocation: Invocation) -> StreamReader:
+        """A reader of the interaction's events."""
+        return InteractionReader()
 
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view: the bytes that went and came."""
         body = result if isinstance(result, bytes) else invocation.exchange.response_body()
         return InteractionContent(invocation.exchange.request_body(), [] if body is None else [body], streamed=False)
-
-    def adopt(self, invocation: Invocation, result: Any, *, is_async: bool) -> bool:
-        """What is still to be read is noted as its bytes come: the SDK puts generators around the one that reads a stream."""
-        response = invocation.exchange.response
-        if response is None or response.is_closed:
-            return False
-        streamed = invocation.request.stream
-        tap = Tap(invocation, InteractionReader() if streamed else BodyReader(self.read_answer, self.content))
-        tap_response(response, tap, SseSieve(tap, withholds=False) if streamed else BodySieve(tap), is_async=is_async)
-        invocation.let_go()
-        return True
-
-    def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
-        """What came, where anything did."""
-        exchange = invocation.exchange
-        status, body = exchange.status, exchange.response_body()
-        if status is None or body is None or not isinstance(error, Exception):
-            return Answer(), None, None
-        if status >= 400:
-            invocation.payload.error_body = body.decode("utf-8", "replace")
-            return Answer(), None, status
-        return self.read_answer(to_value(body)), body, status
 
 
 def _parameters(body: Any) -> dict[str, Any]:
