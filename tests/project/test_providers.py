@@ -13,10 +13,11 @@ from packaging.requirements import Requirement
 from _source import PACKAGE, ROOT
 from payi_otel import PayiCategories
 from payi_otel._hosts import categories_of
-from payi_otel._providers import ProviderFacts, _read, category_of_span, providers
+from payi_otel._providers import ProviderFacts, _read, providers
 from payi_otel.config import validate_instruments
 from payi_otel.instrumentors._base import ProviderInstrumentor
 from payi_otel.instrumentors._discovery import all_instrumentors
+from payi_otel.packets._span_service import service_of
 
 every_provider = pytest.mark.parametrize("facts", providers(), ids=lambda facts: facts.folder)
 UNNAMED = frozenset({"system.databricks"})
@@ -61,7 +62,7 @@ def test_what_is_said_of_hosts_and_names_holds(facts: ProviderFacts) -> None:
         assert categories_of(f"eu{host}" if host.startswith(".") else host) == {category}
         assert categories_of(f"{host}.example.org") == frozenset()
     assert validate_instruments(set(facts.categories)) == frozenset(facts.categories)
-    assert all(category_of_span(name) == facts.category for name in facts.span_names)
+    assert all(service_of("theirs", {"gen_ai.provider.name": name}, "m").category == facts.category for name in facts.span_names)
     assert [path for path in facts.tests if not (ROOT / path).exists()] == []
     assert all(facts.features)
 
