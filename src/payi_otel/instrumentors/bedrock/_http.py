@@ -30,7 +30,7 @@ class _FrameSieve:
     withholds = False
 
     def __init__(self, tap: Tap) -> None:
-        from botocore.eventstream import EventStreamBuffer  # type: ignore[import-untyped]  # who speaks to Bedrock has it: it signs
+        from botocore.eventstream import EventStreamBuffer  # who speaks to Bedrock has it: it signs
 
         self._tap, self._frames = tap, EventStreamBuffer()
 
