@@ -101,8 +101,8 @@ def _with_same_service(wanted: frozenset[str] | None) -> frozenset[str] | None:
 
 
 def _categories_of(instrumentors: tuple[ProviderInstrumentor, ...], wanted: frozenset[str] | None) -> frozenset[str]:
-    """Those whose calls become packets."""
-    recorded = frozenset[str]().union(*(one.categories for one in instrumentors))
+    """Those whose calls become packets. A gateway's are those of others, who are asked for themselves."""
+    recorded = frozenset[str]().union(*(one.categories for one in instrumentors if not one.is_gateway))
     return recorded if wanted is None else recorded & wanted
 
 

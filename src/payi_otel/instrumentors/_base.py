@@ -71,6 +71,8 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     """A requirement, e.g. `openai >= 1.66`."""
     categories: ClassVar[frozenset[str]]
     """The Pay-i categories its clients may have."""
+    is_gateway: ClassVar[bool] = False
+    """It calls other providers, whose own SDKs have instrumentors of their own."""
     units: ClassVar[tuple[UnitSource, ...]]
     """What docs/units.md says of its answers."""
     patches: ClassVar[tuple[Patch, ...]]

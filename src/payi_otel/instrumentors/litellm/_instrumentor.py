@@ -87,6 +87,7 @@ class LiteLLMInstrumentor(ProviderInstrumentor):
             PayiCategories.openai,
         }
     )
+    is_gateway = True
     units = ()
     patches = (
         Patch(_HANDLER, "HTTPHandler.post", bound_wrapper=wrap_post),

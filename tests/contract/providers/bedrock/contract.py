@@ -134,7 +134,10 @@ async def async_call(one: Any, form: Form, outcome: Outcome) -> Any:
 async def async_taken(stream: Any, outcome: Outcome) -> Any:
     """As `taken`."""
     if outcome != "left":
-        return type(stream).__name__, [event async for event in stream]
+        try:
+            return type(stream).__name__, [event async for event in stream]
+        finally:
+            stream.close()  # else aiohttp may say of a connection that was cut that nobody closed it
     events = stream.__aiter__()
     event = await anext(events)
     await events.aclose()
