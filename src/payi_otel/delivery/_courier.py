@@ -53,7 +53,7 @@ class Courier:
         self._sink = sink
         self._encoding = sink if isinstance(sink, EncodingSink) else None
         self._in_batches = sink if isinstance(sink, BatchingSink) else None
-        self._finding = sink if isinstance(sink, FindingSink) else None
+        self._find = sink.find_result if isinstance(sink, FindingSink) else None
         self._convert, self._on_result = convert, on_result
         self._retry = retry
         self._inline = inline
@@ -222,8 +222,8 @@ class Courier:
         if self.on_packet is not None:
             with guard("showing a packet"):
                 self.on_packet(packet)
-        if item.ticket is not None and self._finding is not None:
-            item.ticket.find = partial(self._finding.find_result, packet.body["category"], packet.response_id)
+        if item.ticket is not None and self._find is not None:
+            item.ticket.find = partial(self._find, packet.body["category"], packet.response_id)
         return packet if self._encoding is None else self._encoding.encode(packet)
 
     # from packet to fate

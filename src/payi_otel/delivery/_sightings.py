@@ -60,7 +60,7 @@ class Call:
         self.end_ns = payload.started_at_ns + payload.latency_ms * 1_000_000
         self.is_guess = False
         """It waits for a call of ours that began with it and is related to it in no other way."""
-        self.seen_by: set[str] = set()
+        self.seen_by: tuple[str, ...] = ()
         """Other scopes that have told of it."""
 
     def is_same_as(self, other: Call) -> bool:
@@ -138,7 +138,7 @@ class Sightings:
         """Another scope's span over the same time; each scope tells of a call once."""
         if other.scope_name == call.scope_name or call.scope_name in other.seen_by or not _is_over_the_same_time(other, call):
             return False
-        other.seen_by.add(call.scope_name)
+        other.seen_by += (call.scope_name,)
         return True
 
 
