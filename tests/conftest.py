@@ -82,12 +82,13 @@ def instrument(ingest: IngestServer) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def packets(ingest: IngestServer) -> Callable[[int], list[dict[str, Any]]]:
-    """Flushes, and gives exactly so many packets, whole and comparable (see `comparable`)."""
+    """Flushes, and gives exactly so many packets in the order of their calls, whole and comparable (see `comparable`)."""
 
     def get(count: int = 1) -> list[dict[str, Any]]:
         assert payi_otel.flush(30)
         assert len(ingest.packets) == count, [packet["body"].get("provider_response_id") for packet in ingest.packets]
         assert len(ingest.requests) == count, "a packet was sent more than once"
-        return [comparable(packet) for packet in ingest.packets]
+        in_order = sorted(ingest.packets, key=lambda packet: packet["body"]["event_timestamp"])  # they arrive in any
+        return [comparable(packet) for packet in in_order]
 
     return get
