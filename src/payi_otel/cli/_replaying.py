@@ -134,7 +134,9 @@ class Replay:
         except KeyboardInterrupt:
             self.report.interrupted = True
         finally:
+            logging.disable(logging.CRITICAL)  # the queue calls lost what it has not sent; it is in the file, and the report says so
             queue.shutdown(1.0)
+            logging.disable(logging.NOTSET)
             self._settle(wait_s=0.0)
             self.report.left += len(self._under_way)
             self._note.write(self._done)
