@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
-from payi_otel._guard import log_fault
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Invocation
 from payi_otel.instrumentors._operation import Operation
@@ -62,7 +61,7 @@ def wrap_async_generator(operation: Any) -> Callable[[Binding], Callable[..., An
             prepared = prepare(operation, binding, instance, args, kwargs, sys._getframe().f_back)
             if not isinstance(prepared, Prepared):
                 return await wrapped(*args, **prepared)
-            started = _begin(prepared)
+            started = prepared.begin()
             if started is None:
                 return await wrapped(*args, **prepared.kwargs)
             request = started.request
@@ -83,14 +82,6 @@ def wrap_async_generator(operation: Any) -> Callable[[Binding], Callable[..., An
     return bind
 
 
-def _begin(prepared: Prepared) -> Invocation | None:
-    try:
-        return prepared.begin()
-    except Exception as fault:
-        log_fault("starting a call", fault)
-        return None
-
-
 async def _settle_failed(operation: Operation, started: Invocation, error: BaseException) -> None:
     ticket = failed(operation, started, error)
     if isinstance(error, Exception):
@@ -98,7 +89,7 @@ async def _settle_failed(operation: Operation, started: Invocation, error: BaseE
 
 
 def _steps(operation: Any, prepared: Prepared, wrapped: Callable[..., Any]) -> Iterator[Any]:
-    started = _begin(prepared)
+    started = prepared.begin()
     if started is None:
         yield from wrapped(*prepared.request.args, **prepared.kwargs)
         return

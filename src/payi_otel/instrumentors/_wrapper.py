@@ -69,8 +69,18 @@ class Prepared:
     kwargs: dict[str, Any]
     """The keyword arguments of the call if it were not recorded."""
 
-    def begin(self) -> Invocation:
-        """The provider is about to be called. The caller's frame is let go: it holds what is made of the call, perhaps its stream."""
+    def begin(self) -> Invocation | None:
+        """The provider is about to be called; None where a fault of ours keeps it from being recorded.
+
+        The caller's frame is let go: it holds what is made of the call, perhaps its stream.
+        """
+        try:
+            return self._begin()
+        except Exception as fault:
+            log_fault("starting a call", fault)
+            return None
+
+    def _begin(self) -> Invocation:
         request, binding = self.request, self.binding
         frame, self.frame = self.frame, None
         name = request.operation or self.operation.name
@@ -125,11 +135,8 @@ def start(
     prepared = prepare(operation, binding, instance, args, kwargs, frame)
     if not isinstance(prepared, Prepared):
         return prepared
-    try:
-        return prepared.begin()
-    except Exception as fault:
-        log_fault("starting a call", fault)
-        return prepared.kwargs
+    started = prepared.begin()
+    return prepared.kwargs if started is None else started
 
 
 def sync_wrapper(operation: Operation, binding: Binding) -> Callable[..., Any]:

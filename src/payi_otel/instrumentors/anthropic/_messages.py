@@ -141,19 +141,12 @@ def _hook(manager: Any, prepared: Prepared, *, is_async: bool) -> None:
     name = next(name for name in vars(manager) if name.endswith("__api_request"))
     request = vars(manager)[name]
 
-    def begin() -> Invocation | None:
-        try:
-            return prepared.begin()
-        except Exception as fault:
-            log_fault("starting a call", fault)
-            return None
-
     def send() -> Any:
-        started = begin()
+        started = prepared.begin()
         return request() if started is None else call_sync(prepared.operation, started, lambda *_, **__: request())
 
     async def send_later() -> Any:
-        started = begin()
+        started = prepared.begin()
         return await (request if started is None else call_async(prepared.operation, started, lambda *_, **__: request))
 
     setattr(manager, name, _PendingCall(send_later) if is_async else send)

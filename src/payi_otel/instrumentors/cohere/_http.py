@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from payi_otel._guard import guard, log_fault
+from payi_otel._guard import guard
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._capture import (
     current_exchange,
@@ -16,7 +16,6 @@ from payi_otel.instrumentors._capture import (
     send_without_baggage,
     send_without_baggage_async,
 )
-from payi_otel.instrumentors._invocation import Invocation
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._wrapper import Binding, Prepared, async_wrapper, call_async, call_sync, prepare, sync_wrapper
 
@@ -57,12 +56,23 @@ def _cleared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs
 
 
+def _sent(manager: Any) -> Any:
+    return _held(manager, lambda: _noted(send_without_baggage(manager.__enter__, None, (), {})))
+
+
+def _sent_async(manager: Any) -> Any:
+    async def enter() -> Any:
+        return _noted(await send_without_baggage_async(manager.__aenter__, None, (), {}))
+
+    return _held_async(manager, enter)
+
+
 @contextmanager
-def _sent(manager: Any) -> Iterator[Any]:
-    response = send_without_baggage(manager.__enter__, None, (), {})
-    _note(response)
+def _held(manager: Any, enter: Callable[[], Any]) -> Iterator[Any]:
+    """The manager, entered in another way."""
+    entered = enter()
     try:
-        yield response
+        yield entered
     except BaseException:
         if not manager.__exit__(*sys.exc_info()):
             raise
@@ -71,11 +81,10 @@ def _sent(manager: Any) -> Iterator[Any]:
 
 
 @asynccontextmanager
-async def _sent_async(manager: Any) -> AsyncIterator[Any]:
-    response = await send_without_baggage_async(manager.__aenter__, None, (), {})
-    _note(response)
+async def _held_async(manager: Any, enter: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
+    entered = await enter()
     try:
-        yield response
+        yield entered
     except BaseException:
         if not await manager.__aexit__(*sys.exc_info()):
             raise
@@ -83,10 +92,11 @@ async def _sent_async(manager: Any) -> AsyncIterator[Any]:
         await manager.__aexit__(None, None, None)
 
 
-def _note(response: Any) -> None:
+def _noted(response: Any) -> Any:
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.response = response
+    return response
 
 
 def plain(operation: Operation, *, is_async: bool) -> Callable[[Binding], _Wrapper]:
@@ -129,37 +139,19 @@ def _is_elsewhere(instance: Any) -> bool:
     return False
 
 
-def _begin(prepared: Prepared) -> Invocation | None:
-    try:
-        return prepared.begin()
-    except Exception as fault:
-        log_fault("starting a call", fault)
-        return None
+def _opened(operation: Operation, prepared: Prepared, manager: Any) -> Any:
+    def enter() -> Any:
+        started = prepared.begin()
+        return manager.__enter__() if started is None else call_sync(operation, started, lambda *args, **kwargs: manager.__enter__())
+
+    return _held(manager, enter)
 
 
-@contextmanager
-def _opened(operation: Operation, prepared: Prepared, manager: Any) -> Iterator[Any]:
-    started = _begin(prepared)
-    enter = manager.__enter__
-    result = enter() if started is None else call_sync(operation, started, lambda *args, **kwargs: enter())
-    try:
-        yield result
-    except BaseException:
-        if not manager.__exit__(*sys.exc_info()):
-            raise
-    else:
-        manager.__exit__(None, None, None)
+def _opened_async(operation: Operation, prepared: Prepared, manager: Any) -> Any:
+    async def enter() -> Any:
+        started = prepared.begin()
+        if started is None:
+            return await manager.__aenter__()
+        return await call_async(operation, started, lambda *args, **kwargs: manager.__aenter__())
 
-
-@asynccontextmanager
-async def _opened_async(operation: Operation, prepared: Prepared, manager: Any) -> AsyncIterator[Any]:
-    started = _begin(prepared)
-    enter = manager.__aenter__
-    result = await enter() if started is None else await call_async(operation, started, lambda *args, **kwargs: enter())
-    try:
-        yield result
-    except BaseException:
-        if not await manager.__aexit__(*sys.exc_info()):
-            raise
-    else:
-        await manager.__aexit__(None, None, None)
+    return _held_async(manager, enter)
