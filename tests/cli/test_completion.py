@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pytest
+from command import PAYI_OTEL
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())"]
+COMMAND = [*PAYI_OTEL]
 
 
 def complete(words: str, number: int) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import PAYI_OTEL
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "inspect"]
+COMMAND = [*PAYI_OTEL, "inspect"]
 
 
 def inspect(*arguments: str | Path, columns: int | None = 160) -> subprocess.CompletedProcess[str]:

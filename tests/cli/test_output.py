@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import PAYI_OTEL
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())"]
+COMMAND = [*PAYI_OTEL]
 PACKET = {
     "category": "system.openai",
     "resource": "gpt-é",

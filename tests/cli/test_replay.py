@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from command import PAYI_OTEL
 from delivery_fakes import make_packet
 
 from payi_otel.delivery._record import to_record
@@ -17,15 +17,7 @@ from payi_otel.testing import API_KEY, Answer, IngestServer
 
 def replay(directory: Path, url: str, *arguments: str, key: str | None = API_KEY) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from payi_otel.cli import main; sys.exit(main())",
-        "replay",
-        "--spool",
-        str(directory),
-        *arguments,
-    ]
+    command = [*PAYI_OTEL, "replay", "--spool", str(directory), *arguments]
     environ = {**os.environ, "PAYI_BASE_URL": url, **({"PAYI_API_KEY": key} if key else {})}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environ)
 

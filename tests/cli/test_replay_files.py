@@ -7,19 +7,19 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import PAYI_OTEL
 from delivery_fakes import make_packet
 
 from payi_otel.exporters.file import FileSink
 from payi_otel.semconv import PayiHeaderNames
 from payi_otel.testing import API_KEY, Answer, IngestServer
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "replay"]
+COMMAND = [*PAYI_OTEL, "replay"]
 
 
 def environ(server: IngestServer | None, key: str = API_KEY) -> dict[str, str]:

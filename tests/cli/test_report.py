@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import PAYI_OTEL
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "report"]
+COMMAND = [*PAYI_OTEL, "report"]
 
 
 def report(*arguments: str | Path, folder: Path, umask: int = -1) -> subprocess.CompletedProcess[str]:

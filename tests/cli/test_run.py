@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import PAYI_OTEL
 from openai_shapes import completion
 from ports import reserved_port
 from provider_server import ProviderServer, Reply
@@ -24,7 +25,7 @@ from payi_otel.testing import IngestServer
 
 pytest.importorskip("openai")
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())"]
+COMMAND = [*PAYI_OTEL]
 OURS = {"OTEL_PYTHON_DISTRO": "payi", "OTEL_PYTHON_CONFIGURATOR": "payi"}
 """Another distribution may be installed beside ours; see tests/launcher."""
 APP = """

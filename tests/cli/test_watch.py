@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from command import PAYI_OTEL
 from delivery_fakes import make_packet
 from openai_shapes import completion
 from provider_server import ProviderServer, Reply
@@ -26,7 +27,7 @@ from payi_otel.exporters.file import FileSink
 
 pytest.importorskip("openai")
 
-COMMAND = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "watch"]
+COMMAND = [*PAYI_OTEL, "watch"]
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 ANY_SEQUENCE = re.compile(r"\x1b\[[?\d;]*[a-zA-Z]")
 HOSTILE = "\x1b]0;forged\x07\x1b[2Jgpt\u202e\r\nnext"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import PAYI_OTEL
 from crashing_files import CrashingFiles
 from delivery_fakes import SCOPE, Retry, Target, break_down, make_packet, running, submit, wait_for
 
@@ -324,7 +325,7 @@ registry.offer(Payload(scope=Scope(user_id="bob"), category="system.openai", mod
     assert done.returncode == 0, done.stderr
     outage()
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "replay", str(tmp_path / "spool")],
+        [*PAYI_OTEL, "replay", str(tmp_path / "spool")],
         env=environ,
         check=False,
         capture_output=True,
