@@ -139,7 +139,7 @@ class BedrockOperation(Operation):
         tap = Tap(invocation, self.new_reader(invocation), shows=False)
         tap_event_stream(stream, tap, is_async=is_async)
         if settings is not None and settings.aws_config.add_streaming_xproxy_result:
-            show_result(stream, tap, is_async=is_async)
+            show_result(stream, tap)
         invocation.let_go()
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 from typing import Any
 
 from payi_otel._json import read_json
@@ -73,8 +74,9 @@ class _AsyncEventHook(_EventHook):
         return self.shown(await self.original(frame))
 
 
-def show_result(stream: Any, tap: Tap, *, is_async: bool) -> None:
-    """Puts the call's result into the last event of an `EventStream`."""
+def show_result(stream: Any, tap: Tap) -> None:
+    """Puts the call's result into the last event of an `EventStream`; aiobotocore's early versions parse it at once."""
+    is_async = inspect.iscoroutinefunction(stream._parse_event)
     (_AsyncEventHook if is_async else _EventHook)(stream, "_parse_event", tap)
 
 
