@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,7 @@ LAYERS = (
 BOTTOM_ABOVE = LAYERS.index({"semconv", "errors"})
 LAZY = {*(module.partition(".")[0] for facts in providers() for module in facts.modules), "grpc", "rich", "httpx2", "tiktoken"}
 HTTP_CLIENT = "httpx"
+PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -53,6 +56,16 @@ def own_imports(module: Module) -> Iterator[tuple[Import, str]]:
         root, _, rest = item.target.partition(".")
         if root == "payi_otel":
             yield item, rest or "__init__"
+
+
+@every_module
+def test_the_architecture_page_names_it(module: Module) -> None:
+    """By its file, or the folder that it is in."""
+    path = module.name.replace(".", "/")
+    folders = [f"`{path[: at + 1]}`" for at, character in enumerate(path) if character == "/"]
+    if module.path.name == "__init__.py" or re.match(r"instrumentors/[a-z]", path):  # `instrumentors/<provider>/`
+        return
+    assert any(name in PAGE for name in (f"`{path.rsplit('/')[-1]}.py`", f"`{path}.py`", f"/{path.rsplit('/')[-1]}.py`", *folders))
 
 
 @every_module
