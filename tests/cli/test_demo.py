@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -86,12 +87,13 @@ def test_the_other_commands_are_shown_with_its_packets(tmp_path: Path) -> None:
     done = run("demo", cwd=tmp_path, HTTP_PROXY=UNREACHABLE_PROXY, PAYI_API_KEY="key", PAYI_BASE_URL=UNREACHABLE_PROXY)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     shown = [part.split("\n", 1) for part in done.stdout.split("\n$ payi-otel ")[1:]]
-    assert [command.split()[0] for command, _ in shown] == ["inspect", "report", "replay"]
+    assert [command.split()[0] for command, _ in shown] == ["inspect", "report", "replay", "doctor"]
     file = Path(shown[0][0].split()[1])
     assert "9 calls, 1 of them failed" in shown[0][1]
     assert shown[1][1].strip() == f"{file.with_name('report.html')}: 9 calls"
     assert f"{file}: accepted 9, duplicate 0, rejected 0, left 0\n" in shown[2][1]
     assert file.with_name("report.html").stat().st_mode & 0o777 == 0o600
+    assert re.search(r"^openai \S+: instrumented, \d+ methods$", shown[3][1], re.MULTILINE)
 
 
 def test_json_is_for_programs(tmp_path: Path) -> None:

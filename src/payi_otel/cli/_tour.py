@@ -12,13 +12,13 @@ import click
 
 NEXT: Final = """
 In your own application:
-  payi-otel doctor                       is everything right here?
-  payi-otel run -- python app.py         record its calls without a line of code
-  payi-otel run --offline packets.json -- python app.py, and payi-otel watch packets.json beside it"""
+  payi-otel run -- python app.py            record its calls without a line of code
+  payi-otel watch packets.json              see them as they come, beside payi-otel run --offline packets.json -- python app.py
+  payi-otel doctor -- python app.py         see whether all of them are recorded"""
 
 
 def show_tour(file: Path) -> bool:
-    """Looks at the packets, draws them and sends them; False where one of the commands failed."""
+    """Looks at the packets, draws and sends them, and looks at this environment; False where one of the first three failed."""
     from payi_otel.testing import IngestServer
 
     page = file.with_name("report.html")
@@ -26,6 +26,7 @@ def show_tour(file: Path) -> bool:
     is_right &= _run("report", str(file), "-o", str(page))
     with IngestServer() as payi, _environment({"PAYI_API_KEY": payi.api_key, "PAYI_BASE_URL": payi.url, "NO_PROXY": "127.0.0.1"}):
         is_right &= _run("replay", str(file))
+    _run("doctor", "--offline")  # what it finds is not of the demo's making
     click.echo(NEXT)
     return is_right
 
