@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-import orjson
+from payi_otel._json import read_json
 
 _MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 """A longer one is no packet."""
@@ -113,8 +112,8 @@ class Capture:
 
     def _parse(self, text: bytes, offset: int, *, is_whole: bool) -> dict[str, Any] | None:
         try:
-            record = _loads(text)
-        except (ValueError, RecursionError):
+            record = read_json(text)
+        except ValueError:
             self.broken = Broken(offset, "what stands there is no packet" if is_whole else _CUT)
             return None
         if not isinstance(record, dict):
@@ -173,14 +172,6 @@ class Capture:
 def to_identity(found: os.stat_result) -> tuple[int, int]:
     """What tells a file from another one that takes its name."""
     return found.st_dev, found.st_ino
-
-
-def _loads(text: bytes) -> Any:
-    """Also what orjson refuses and other writers write: half a surrogate pair, NaN, integers of any size."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
 
 
 def _is_by_line(head: bytes) -> bool:

@@ -153,6 +153,11 @@ class Call:
     first_token_ms: float | None
     cost: float | None
 
+    @property
+    def hour(self) -> str:
+        """In which it began."""
+        return self.stamp[:_HOUR_CHARS] or NONE
+
     @classmethod
     def read(cls, record: Mapping[str, Any], prices: Prices | None) -> Call:
         """Reads a record, whatever stands in it."""
@@ -197,7 +202,7 @@ class Summary:
             failure = _bounded(self.failures, call.failure, _MAX_FAILURES)
             self.failures[failure] = self.failures.get(failure, 0) + 1
         for name, groups in self.by.items():
-            key = _bounded(groups, key_of(record, name), MAX_GROUPS)
+            key = _bounded(groups, call.hour if name == "hour" else key_of(record, name), MAX_GROUPS)
             group = groups.get(key)
             if group is None:
                 group = groups[key] = Group()

@@ -1,4 +1,4 @@
-"""What `inspect` and `report` share: captures read with the user's filters and prices, as often as is wanted."""
+"""What `inspect`, `report` and `watch` share: captures read with the user's filters and prices, as often as is wanted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from payi_otel.captures.filters import FilterError, read_filters
+from payi_otel.captures.filters import FilterError, Matches, read_filters
 from payi_otel.captures.prices import PriceError, PriceTable
 from payi_otel.captures.reading import Capture
 from payi_otel.cli._errors import WrongUsage
@@ -47,6 +47,18 @@ def read_prices(file: Path | None) -> PriceTable | None:
         raise WrongUsage(f"--prices: {error}") from None
 
 
+def read_where(filters: tuple[str, ...]) -> Matches:
+    """The filters that were asked for, as one.
+
+    Raises:
+        WrongUsage: One is none.
+    """
+    try:
+        return read_filters(filters)
+    except FilterError as error:
+        raise WrongUsage(f"--where: {error}") from None
+
+
 class Captures:
     """The packets of a command's files that its filters are true for.
 
@@ -60,10 +72,7 @@ class Captures:
         Raises:
             WrongUsage: A filter is none.
         """
-        try:
-            self._matches = read_filters(filters)
-        except FilterError as error:
-            raise WrongUsage(f"--where: {error}") from None
+        self._matches = read_where(filters)
         self._files = files
         self._counts: list[int] = []
         self.broken: dict[str, str] = {}

@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 
 import click
 
-from payi_otel.captures.filters import FilterError, Matches, read_filters
+from payi_otel.captures.filters import Matches
 from payi_otel.captures.following import Event, Follower
 from payi_otel.cli._errors import WrongUsage
-from payi_otel.cli._summing import prices_option, read_prices, where_option
+from payi_otel.cli._summing import prices_option, read_prices, read_where, where_option
 from payi_otel.cli._tap import HOST, Tap
 from payi_otel.cli._watching import Lines, Tally, View, to_output
 
@@ -92,7 +92,7 @@ def command(
         raise click.UsageError("give the FILE to watch, or --tap; not both")
     if port is not None and not tap:
         raise click.UsageError("--port is the tap's: give --tap, too")
-    matches, tally = _read_where(filters), Tally(read_prices(price_file))
+    matches, tally = read_where(filters), Tally(read_prices(price_file))
     with _Ending() as ending:
         source: _Source = _FileSource(file, ending) if file is not None else _open_tap(port or 0)
         title = f"watching {file.name}" if file is not None else "a tap that stores nothing"
@@ -189,10 +189,3 @@ def _open_tap(port: int) -> Tap:
         err=True,
     )
     return tap
-
-
-def _read_where(filters: tuple[str, ...]) -> Matches:
-    try:
-        return read_filters(filters)
-    except FilterError as error:
-        raise WrongUsage(f"--where: {error}") from None

@@ -151,16 +151,16 @@ async def send_without_baggage_async(wrapped: Callable[..., Any], instance: Any,
 
 def send_and_capture(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same for what gives back the HTTP response, which is noted before the SDK parses it (`do_request` of SDKs made by Speakeasy)."""
-    response = send_without_baggage(wrapped, instance, args, kwargs)
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.response = response
-    return response
+    return noted(send_without_baggage(wrapped, instance, args, kwargs))
 
 
 async def send_and_capture_async(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same where it is awaited."""
-    response = await send_without_baggage_async(wrapped, instance, args, kwargs)
+    return noted(await send_without_baggage_async(wrapped, instance, args, kwargs))
+
+
+def noted(response: Any) -> Any:
+    """The HTTP response, which the call that is being made is told."""
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.response = response

@@ -10,7 +10,7 @@ from typing import Any
 from payi_otel._guard import guard
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._capture import (
-    current_exchange,
+    noted,
     send_and_capture,
     send_and_capture_async,
     send_without_baggage,
@@ -57,12 +57,12 @@ def _cleared(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sent(manager: Any) -> Any:
-    return _held(manager, lambda: _noted(send_without_baggage(manager.__enter__, None, (), {})))
+    return _held(manager, lambda: noted(send_without_baggage(manager.__enter__, None, (), {})))
 
 
 def _sent_async(manager: Any) -> Any:
     async def enter() -> Any:
-        return _noted(await send_without_baggage_async(manager.__aenter__, None, (), {}))
+        return noted(await send_without_baggage_async(manager.__aenter__, None, (), {}))
 
     return _held_async(manager, enter)
 
@@ -90,13 +90,6 @@ async def _held_async(manager: Any, enter: Callable[[], Awaitable[Any]]) -> Asyn
             raise
     else:
         await manager.__aexit__(None, None, None)
-
-
-def _noted(response: Any) -> Any:
-    exchange = current_exchange.get()
-    if exchange is not None:
-        exchange.response = response
-    return response
 
 
 def plain(operation: Operation, *, is_async: bool) -> Callable[[Binding], _Wrapper]:
