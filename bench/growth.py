@@ -121,7 +121,8 @@ def _open() -> Any:
     from opentelemetry.trace import NoOpTracer
 
     from payi_otel.context.scope import Scope
-    from payi_otel.instrumentors._invocation import ClientFacts, Invocation, Request
+    from payi_otel.instrumentors._client_facts import ClientFacts
+    from payi_otel.instrumentors._invocation import Invocation, Request
 
     request = Request(client=ClientFacts("openai", "system.openai"), model=MODEL, args=(), kwargs={}, stream=True)
     return Invocation(NoOpTracer(), "chat", request, Scope(), "openai/1", None, None)

@@ -15,7 +15,8 @@ from typing import Any
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._capture import HttpExchange, current_exchange
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Request
+from payi_otel.instrumentors._client_facts import ClientFacts
+from payi_otel.instrumentors._invocation import Answer, Request
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._wrapper import Binding, Prepared, prepare
 from payi_otel.payload import ContentReader, Payload

@@ -26,6 +26,7 @@ from payi_otel.context.last_result import note_last_result
 from payi_otel.context.scope import Scope
 from payi_otel.delivery import _ticket
 from payi_otel.instrumentors._capture import HttpExchange
+from payi_otel.instrumentors._client_facts import ClientFacts
 from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
@@ -38,25 +39,6 @@ _MAX_FRAMES = 50
 
 _TEXT = (str, type(None))
 _UTIL_GENAI = "opentelemetry.util.genai.invocation"
-
-
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
-    """Where a client's calls go and what they are, read off the client once per call."""
-
-    provider: str
-    """`gen_ai.provider.name`."""
-    category: str
-    host: str | None = None
-    port: int | None = None
-    uri: str | None = None
-    resource_prefix: str = ""
-    deployment: str | None = None
-    """The model's stand-in that the client itself names (Azure)."""
-    is_proxied: bool = False
-    """Pointed at the Pay-i proxy: its address and key stay as they are."""
-    base_path: str = ""
-    """The path of its base URL."""
 
 
 @dataclass(slots=True)

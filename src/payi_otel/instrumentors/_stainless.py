@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from payi_otel._json import read_json
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation
+from payi_otel.instrumentors._client_facts import ClientFacts
+from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
 from payi_otel.instrumentors._results import describe

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from payi_otel._hosts import AZURE_HOST_ENDS
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.instrumentors._stainless import ClientBook
-from payi_otel.semconv import PROXY_PATH, PayiCategories
+from payi_otel.semconv import PayiCategories
 
 _FIRST_PARTY = ("anthropic", PayiCategories.anthropic, "")
 _BEDROCK = ("aws.bedrock", PayiCategories.aws_bedrock, "")
@@ -28,17 +28,7 @@ CATEGORIES = frozenset(service[1] for service in (_FIRST_PARTY, *_BY_CLASS.value
 
 def _read(client: Any, url: Any) -> ClientFacts:
     endpoint = read_endpoint(url)
-    provider, category, prefix = _service(client, endpoint.host)
-    return ClientFacts(
-        provider=provider,
-        category=category,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        resource_prefix=prefix,
-        is_proxied=PROXY_PATH in endpoint.path,
-        base_path=endpoint.path.rstrip("/"),
-    )
+    return facts_at(endpoint, *_service(client, endpoint.host))
 
 
 read_client = ClientBook(_read)

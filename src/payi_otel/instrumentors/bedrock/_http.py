@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
+from payi_otel.instrumentors._client_facts import facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._http_calls import Call, HttpCall
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import Sieve
 from payi_otel.instrumentors._stream import Tap
 from payi_otel.instrumentors._wrapper import Binding
@@ -58,7 +59,7 @@ class _BedrockCall(HttpCall):
         endpoint, model = read_endpoint(call.url[: call.path.start()]), unquote(call.path["model"])
         guardrail = self._plain.guardrail(call.body)
         request = Request(
-            client=ClientFacts("aws.bedrock", PayiCategories.aws_bedrock, endpoint.host or None, endpoint.port, endpoint.uri),
+            client=facts_at(endpoint, "aws.bedrock", PayiCategories.aws_bedrock),
             model=model,
             args=(),
             kwargs={},

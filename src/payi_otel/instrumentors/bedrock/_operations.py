@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.instrumentors._claude import MessageStreamReader
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import to_json as parsed
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._results import NAME as XPROXY_RESULT
@@ -31,7 +32,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     to_usage,
 )
 from payi_otel.payload import ContentReader, Ticket
-from payi_otel.semconv import PROXY_PATH, PayiCategories, PayiPropertyNames
+from payi_otel.semconv import PayiCategories, PayiPropertyNames
 
 if TYPE_CHECKING:
     from payi_otel.instrumentors._wrapper import Binding
@@ -43,15 +44,7 @@ _INTERVENED = "Bedrock Guardrails intervened"
 
 def read_client(client: Any) -> ClientFacts:
     """Where a boto3 client's calls go."""
-    endpoint = read_endpoint(str(client.meta.endpoint_url))
-    return ClientFacts(
-        provider="aws.bedrock",
-        category=PayiCategories.aws_bedrock,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        is_proxied=PROXY_PATH in endpoint.path,
-    )
+    return facts_at(read_endpoint(str(client.meta.endpoint_url)), "aws.bedrock", PayiCategories.aws_bedrock)
 
 
 class BedrockOperation(Operation):

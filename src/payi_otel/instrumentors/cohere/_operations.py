@@ -7,9 +7,10 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel._json import read_json, to_json
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._parameters import output_type, read_parameters
 from payi_otel.instrumentors._raw import SseSieve, read_events, tap_response
@@ -41,16 +42,7 @@ _WORDS = frozenset({"content-delta", "tool-plan-delta", "tool-call-start", "text
 
 def read_client(instance: Any) -> ClientFacts:
     """Where a raw client's requests go."""
-    endpoint = read_endpoint(instance._client_wrapper.get_base_url())
-    return ClientFacts(
-        provider="cohere",
-        category=CATEGORY,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        base_path=endpoint.path.rstrip("/"),
-        is_proxied=semconv.PROXY_PATH in endpoint.path,
-    )
+    return facts_at(read_endpoint(instance._client_wrapper.get_base_url()), "cohere", CATEGORY)
 
 
 class CohereOperation(Operation):

@@ -12,9 +12,10 @@ from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import current_exchange, send_without_baggage
+from payi_otel.instrumentors._client_facts import facts_at
 from payi_otel.instrumentors._content import CallContent, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._values import count_of, get
@@ -67,14 +68,7 @@ class Query(Operation):
         endpoint = read_endpoint(host if isinstance(host, str) else "")
         name = args[0] if args else kwargs.get("name")
         request = Request(
-            client=ClientFacts(
-                provider="databricks",
-                category=databricks_category(endpoint.host),
-                host=endpoint.host or None,
-                port=endpoint.port,
-                uri=endpoint.uri,
-                base_path="/serving-endpoints",
-            ),
+            client=facts_at(endpoint, "databricks", databricks_category(endpoint.host), base_path="/serving-endpoints"),
             model=name if isinstance(name, str) and name else None,
             args=args,
             kwargs=kwargs,

@@ -6,11 +6,12 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from payi_otel.instrumentors._client_facts import facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._http_calls import Call, HttpCall
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._raw import Sieve, SseSieve
 from payi_otel.instrumentors._stream import Tap
 from payi_otel.payload import ContentReader
@@ -60,14 +61,7 @@ class HttpGenerateContent(HttpCall):
         endpoint = read_endpoint(call.url[: call.path.start()])
         is_vertex = "/publishers/" in endpoint.path or endpoint.host.endswith("aiplatform.googleapis.com")
         return Request(
-            client=ClientFacts(
-                provider="gcp.vertex_ai" if is_vertex else "gcp.gemini",
-                category=PayiCategories.google_vertex,
-                host=endpoint.host or None,
-                port=endpoint.port,
-                uri=endpoint.uri,
-                resource_prefix="google.",
-            ),
+            client=facts_at(endpoint, "gcp.vertex_ai" if is_vertex else "gcp.gemini", PayiCategories.google_vertex, "google."),
             model=unquote(call.path["model"]),
             args=(),
             kwargs={},

@@ -12,19 +12,20 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel._json import to_json
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import read_usage
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._speakeasy import SpeakeasyOperation
 from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, FunctionCall
-from payi_otel.semconv import PROXY_PATH, PayiCategories
+from payi_otel.semconv import PayiCategories
 
 logger = logging.getLogger("payi.instrument")
 
@@ -52,15 +53,7 @@ def read_client(instance: Any) -> ClientFacts:
     configuration = instance.sdk_configuration
     endpoint = read_endpoint(str(getattr(configuration, "server_url", None) or ""))
     version = str(getattr(getattr(configuration, "globals", None), "api_version", None) or "")
-    return ClientFacts(
-        provider="gcp.vertex_ai" if "/projects/" in version else "gcp.gemini",
-        category=PayiCategories.google_vertex,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        resource_prefix="google.",
-        is_proxied=PROXY_PATH in endpoint.path,
-    )
+    return facts_at(endpoint, "gcp.vertex_ai" if "/projects/" in version else "gcp.gemini", PayiCategories.google_vertex, "google.")
 
 
 class Interactions(SpeakeasyOperation):

@@ -10,10 +10,11 @@ from payi_otel._guard import guard
 from payi_otel._json import to_json
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._capture import current_exchange
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
 from payi_otel.instrumentors._gemini_request import both_spellings, config_parameters
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._stream import StreamReader
@@ -31,15 +32,7 @@ def read_client(models: Any) -> ClientFacts:
     api = models._api_client
     is_vertex = bool(getattr(api, "vertexai", False))
     endpoint = read_endpoint(get(getattr(api, "_http_options", None), "base_url") or "")
-    return ClientFacts(
-        provider="gcp.vertex_ai" if is_vertex else "gcp.gemini",
-        category=PayiCategories.google_vertex,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        resource_prefix="google.",
-        is_proxied=PROXY_PATH in endpoint.path,
-    )
+    return facts_at(endpoint, "gcp.vertex_ai" if is_vertex else "gcp.gemini", PayiCategories.google_vertex, "google.")
 
 
 def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

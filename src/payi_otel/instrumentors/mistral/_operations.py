@@ -8,9 +8,10 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel.context.headers import split_headers
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import output_type, read_parameters
 from payi_otel.instrumentors._speakeasy import SpeakeasyOperation
 from payi_otel.instrumentors._stream import StreamReader
@@ -40,16 +41,7 @@ _STANDARD = "standard"
 def read_client(instance: Any, server_url: Any) -> ClientFacts:
     """Where a resource's calls go; a call may name another server."""
     url = server_url if isinstance(server_url, str) and server_url else instance._get_url(None, None)
-    endpoint = read_endpoint(url)
-    return ClientFacts(
-        provider="mistral_ai",
-        category=CATEGORY,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        base_path=endpoint.path.rstrip("/"),
-        is_proxied=semconv.PROXY_PATH in endpoint.path,
-    )
+    return facts_at(read_endpoint(url), "mistral_ai", CATEGORY)
 
 
 class MistralOperation(SpeakeasyOperation):

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
+from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
-from payi_otel.instrumentors._invocation import ClientFacts
 from payi_otel.instrumentors._stainless import ClientBook
-from payi_otel.semconv import PROXY_PATH, PayiCategories
+from payi_otel.semconv import PayiCategories
 
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
 _BEDROCK_HOST = re.compile(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
@@ -30,19 +30,10 @@ CATEGORIES = frozenset(
 def _read(client: Any, url: Any) -> ClientFacts:
     """Source: the client classes of `openai` 1.66 to 3.53, and the hosts the services document."""
     endpoint = read_endpoint(url)
-    provider, category, prefix = _service(client, endpoint.host, endpoint.path)
     deployment = getattr(client, "_azure_deployment", None)
-    return ClientFacts(
-        provider=provider,
-        category=category,
-        host=endpoint.host or None,
-        port=endpoint.port,
-        uri=endpoint.uri,
-        resource_prefix=prefix,
-        deployment=deployment if isinstance(deployment, str) else _deployment_in(endpoint.path),
-        is_proxied=PROXY_PATH in endpoint.path,
-        base_path=endpoint.path.rstrip("/"),
-    )
+    if not isinstance(deployment, str):
+        deployment = _deployment_in(endpoint.path)
+    return facts_at(endpoint, *_service(client, endpoint.host, endpoint.path), deployment=deployment)
 
 
 read_client = ClientBook(_read)

@@ -6,12 +6,13 @@ from typing import Any
 
 from payi_otel._json import to_json
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
+from payi_otel.instrumentors._client_facts import facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
-from payi_otel.instrumentors._invocation import Answer, ClientFacts, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.payload import ContentReader
@@ -31,7 +32,7 @@ class VertexGenerate(Operation):
         """The model is the object's; where it calls is not told before it calls."""
         endpoint = read_endpoint(f"https://{getattr(instance, '_location', None) or 'global'}-aiplatform.googleapis.com")
         return Request(
-            client=ClientFacts("gcp.vertex_ai", PayiCategories.google_vertex, endpoint.host, None, endpoint.uri, "google."),
+            client=facts_at(endpoint, "gcp.vertex_ai", PayiCategories.google_vertex, "google."),
             model=model_name(getattr(instance, "_model_name", None)),
             args=args,
             kwargs=kwargs,
