@@ -60,13 +60,12 @@ def read_parameters(source: Any, names: Mapping[str, str]) -> dict[str, Any]:
         source: An SDK object or its JSON.
         names: The attribute of each of the source's fields; what an SDK puts in place of what was not given is left out.
     """
+    if isinstance(source, dict) and names.keys().isdisjoint(source):  # most calls ask for none of them
+        return {}
     attributes: dict[str, Any] = {}
-    source = fields_of(source)
-    is_json = isinstance(source, dict)
+    fields = fields_of(source)
     for name, attribute in names.items():
-        if is_json and name not in source:
-            continue
-        value = get(source, name)
+        value = fields.get(name)
         if value is None:
             continue
         reader: Callable[[Any], Any] = _READERS.get(attribute, _text)
@@ -78,7 +77,7 @@ def read_parameters(source: Any, names: Mapping[str, str]) -> dict[str, Any]:
 def with_extra_body(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Keyword arguments with those of `extra_body`, which win in the SDKs, too."""
     body = kwargs.get("extra_body")
-    return {**kwargs, **body} if isinstance(body, Mapping) else kwargs
+    return {**kwargs, **body} if body is not None and isinstance(body, Mapping) else kwargs
 
 
 def output_type(form: Any) -> dict[str, str]:

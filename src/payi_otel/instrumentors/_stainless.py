@@ -35,14 +35,16 @@ class ClientBook:
     def __call__(self, resource: Any) -> ClientFacts:
         """Of the client behind a resource object (`client.chat.completions`, `client.messages`, ...)."""
         client = getattr(resource, "_client", None)
-        url = getattr(client, "base_url", None)
+        kept = getattr(client, "_base_url", None)
         key = id(client)
         known = self._known.get(key)
-        if known is not None and known[1] is url and known[0]() is client:
+        if known is not None and known[1] is kept and known[0]() is client:
             return known[2]
+        url = getattr(client, "base_url", None)
         facts = self._read(client, url)
-        with suppress(TypeError):  # a client of somebody's own that cannot be remembered
-            self._known[key] = (weakref.ref(client, lambda _: self._known.pop(key, None)), url, facts)
+        if url is kept:  # else a client of somebody's own, which makes its URL anew
+            with suppress(TypeError):  # or cannot be remembered
+                self._known[key] = (weakref.ref(client, lambda _: self._known.pop(key, None)), url, facts)
         return facts
 
 
@@ -133,7 +135,7 @@ def _error_body(error: BaseException, body: bytes | None) -> str | None:
 
 def raw_form(headers: Any, *, streamed: bool) -> Literal["no", "read", "lazy"]:
     """Which raw response the caller asked for. A raw stream is always still to be read."""
-    if not isinstance(headers, Mapping):
+    if headers is None or not isinstance(headers, Mapping):
         return "no"
     form = headers.get(RAW_HEADER)
     if form is None:

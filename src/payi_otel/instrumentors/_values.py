@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 _MAX_DIGITS = 18
 """A longer number is none that was counted, and Python takes its time to read very long ones."""
+
+
+class Fields(Protocol):
+    """Fields by name, read one by one."""
+
+    def get(self, name: str, /) -> Any:
+        """One of them; None where it is missing."""
+        ...
+
+
+class _Attributes:
+    """Those of an object that is nobody's model."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def get(self, name: str, /) -> Any:
+        return getattr(self._of, name, None)
 
 
 def get(value: Any, name: str) -> Any:
@@ -15,23 +35,24 @@ def get(value: Any, name: str) -> Any:
     return getattr(value, name, None)
 
 
-def fields_of(value: Any) -> Any:
-    """The same for reading many fields of: the fields of a model of pydantic's, which takes its time to say that it has none of a name.
-
-    Returns:
-        What `get` takes; {} for None.
-    """
-    if value is None:
-        return {}
-    extra = getattr(value, "__pydantic_extra__", value)
-    if extra is value:  # JSON, or somebody's own object
+def fields_of(value: Any) -> Fields:
+    """An SDK object or its JSON, to read several fields of: a model of pydantic's takes its time to say that it has none of a name."""
+    if isinstance(value, dict):
         return value
+    extra = getattr(value, "__pydantic_extra__", value)
+    if extra is value:  # somebody's own object, or none
+        return _Attributes(value)
     return {**vars(value), **extra} if extra else vars(value)
 
 
 def count_of(value: Any, name: str, problems: list[str]) -> int:
     """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
-    number = get(value, name)
+    return count_in(value if isinstance(value, dict) else _Attributes(value), name, problems)
+
+
+def count_in(fields: Fields, name: str, problems: list[str]) -> int:
+    """The same of what `fields_of` gives."""
+    number = fields.get(name)
     if number is None:
         return 0
     if type(number) is int and number >= 0:

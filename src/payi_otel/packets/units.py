@@ -47,8 +47,7 @@ class UnitSource:
     """The provider's own name for the count, e.g. `prompt_tokens_details.cached_tokens`; `[X]` picks from a list what is of kind X."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a provider says it billed. `units` are disjoint; the totals are the provider's own and include their parts."""
 
     units: Mapping[str, Units]

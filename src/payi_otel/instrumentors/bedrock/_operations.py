@@ -377,7 +377,7 @@ class _ChunkReader(FrameReader):
             answer = self._claude.answer()
             usage = answer.usage
             if usage is not None and self._guardrails:
-                usage = replace(usage, units={**usage.units, **_units_of(self._guardrails)})
+                usage = usage._replace(units={**usage.units, **_units_of(self._guardrails)})
             answer = replace(answer, usage=usage, properties={**answer.properties, **intervened(self._action)})
         else:
             counts = {**converse_counts(self._metrics, problems), **body_counts({"usage": self._usage}, problems)}

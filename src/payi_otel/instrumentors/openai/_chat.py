@@ -12,7 +12,7 @@ from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import output_type
-from payi_otel.instrumentors._values import fields_of, get
+from payi_otel.instrumentors._values import Fields, fields_of, get
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import read_usage
@@ -108,9 +108,9 @@ class Chat(OpenAIOperation):
 
     def read_answer(self, result: Any) -> Answer:
         """Reads a `ChatCompletion`."""
-        choices = get(result, "choices") or ()
-        reasons = [str(reason) for choice in choices if (reason := get(choice, "finish_reason"))]
-        return _answer(result, get(result, "usage"), reasons)
+        fields = fields_of(result)
+        reasons = [str(reason) for choice in fields.get("choices") or () if (reason := get(choice, "finish_reason"))]
+        return _answer(fields, fields.get("usage"), reasons)
 
     def new_reader(self, invocation: Invocation) -> ChatStreamReader:
         """A reader of `ChatCompletionChunk`s."""
@@ -227,7 +227,7 @@ class ChatStreamReader(RecordingReader):
     def answer(self) -> Answer:
         """Ids and model from the chunks, which all repeat them; usage from the last that had one."""
         first, reasons = self._first, [self._reasons[index] for index in sorted(self._reasons)]
-        answer = _answer(self._last if self._last is not None else first, self._usage, reasons)
+        answer = _answer(fields_of(self._last if self._last is not None else first), self._usage, reasons)
         if (not answer.response_id or not answer.model) and first is not None:
             answer = replace(answer, response_id=get(first, "id") or answer.response_id, model=get(first, "model") or answer.model)
         if self._error is None:
@@ -249,17 +249,16 @@ def _read_again() -> ChatStreamReader:
     return ChatStreamReader(hide_usage=False)
 
 
-def _answer(result: Any, usage: Any, reasons: list[str]) -> Answer:
-    result = fields_of(result)
-    tier, fingerprint = get(result, "service_tier"), get(result, "system_fingerprint")
+def _answer(fields: Fields, usage: Any, reasons: list[str]) -> Answer:
+    tier, fingerprint = fields.get("service_tier"), fields.get("system_fingerprint")
     attributes = {}
     if isinstance(tier, str):
         attributes[semconv.OPENAI_RESPONSE_SERVICE_TIER] = tier
     if isinstance(fingerprint, str):
         attributes[semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT] = fingerprint
     return Answer(
-        response_id=get(result, "id") or None,
-        model=get(result, "model") or None,
+        response_id=fields.get("id") or None,
+        model=fields.get("model") or None,
         finish_reasons=reasons,
         usage=read_usage(usage),
         service_tier=tier if isinstance(tier, str) else None,

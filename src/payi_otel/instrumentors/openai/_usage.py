@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from payi_otel.instrumentors._values import count_of, fields_of, fit, get
+from payi_otel.instrumentors._values import Fields, count_in, count_of, fields_of, fit, get
 from payi_otel.packets.units import (
     AUDIO,
     AUDIO_CACHE_READ,
@@ -62,7 +62,10 @@ UNIT_SOURCES = (
     UnitSource(_SPEECH, AUDIO, "output", "output_tokens"),
 )
 _CACHE_READS = (TEXT_CACHE_READ, AUDIO_CACHE_READ, VISION_CACHE_READ)
-_TOTALS = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
+_TOTALS = (
+    ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"),
+    ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
+)
 
 
 def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
@@ -72,55 +75,58 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         usage: The provider's usage.
         web_searches: Searches the provider ran for the call, which it bills apart from tokens.
     """
-    usage = fields_of(usage)
-    names = _names_of(usage)
+    fields = fields_of(usage)
+    names = _names_of(fields)
     if names is None:
         return None
-    name_in, name_out = names
+    name_in, name_out, details_in, details_out = names
     problems: list[str] = []
-    total_in, total_out = count_of(usage, name_in, problems), count_of(usage, name_out, problems)
-    input_parts = _input_parts(fields_of(get(usage, name_in + "_details")), problems)
-    output_parts = _output_parts(fields_of(get(usage, name_out + "_details")), problems)
-    problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
-    if get(usage, "total_tokens") is not None:
-        total = count_of(usage, "total_tokens", problems)
+    total_in, total_out = count_in(fields, name_in, problems), count_in(fields, name_out, problems)
+    input_parts = _input_parts(fields.get(details_in), problems)
+    output_parts = _output_parts(fields.get(details_out), problems)
+    if input_parts or output_parts:
+        problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
+    if fields.get("total_tokens") is not None:
+        total = count_in(fields, "total_tokens", problems)
         if total != total_in + total_out:
             problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
     return Usage(
         units=_units(input_parts, total_in, output_parts, total_out, web_searches),
         input_tokens=total_in,
         output_tokens=total_out,
-        cache_read_tokens=sum([input_parts.get(name, 0) for name in _CACHE_READS]),
+        cache_read_tokens=sum([input_parts[name] for name in _CACHE_READS]) if input_parts else 0,
         cache_write_tokens=input_parts.get(TEXT_CACHE_WRITE, 0),
         reasoning_tokens=output_parts.get(REASONING, 0),
         mismatch="; ".join(problems) or None,
     )
 
 
-def _names_of(usage: Any) -> tuple[str, str] | None:
-    """What this usage calls its two totals; None where it has neither."""
+def _names_of(usage: Fields) -> tuple[str, str, str, str] | None:
+    """What this usage calls its two totals and their details; None where it has neither total."""
     for names in _TOTALS:
-        if get(usage, names[0]) is not None or get(usage, names[1]) is not None:
+        if usage.get(names[0]) is not None or usage.get(names[1]) is not None:
             return names
     return None
 
 
 def _output_parts(details: Any, problems: list[str]) -> dict[str, int]:
-    if not details:
+    if details is None:
         return {}
+    fields = fields_of(details)
     return {
-        REASONING: count_of(details, "reasoning_tokens", problems),
-        AUDIO: count_of(details, "audio_tokens", problems),
-        IMAGE: count_of(details, "image_tokens", problems),
+        REASONING: count_in(fields, "reasoning_tokens", problems),
+        AUDIO: count_in(fields, "audio_tokens", problems),
+        IMAGE: count_in(fields, "image_tokens", problems),
     }
 
 
 def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
-    if not details:
+    if details is None:
         return {}
-    cached, audio = count_of(details, "cached_tokens", problems), count_of(details, "audio_tokens", problems)
-    image = count_of(details, "image_tokens", problems)
-    split = get(details, "cached_tokens_details")
+    fields = fields_of(details)
+    cached, audio = count_in(fields, "cached_tokens", problems), count_in(fields, "audio_tokens", problems)
+    image = count_in(fields, "image_tokens", problems)
+    split = fields.get("cached_tokens_details")
     cached_audio = cached_image = 0
     if split is not None:
         cached_audio, cached_image = count_of(split, "audio_tokens", problems), count_of(split, "image_tokens", problems)
@@ -131,7 +137,7 @@ def _input_parts(details: Any, problems: list[str]) -> dict[str, int]:
         TEXT_CACHE_READ: cached - cached_audio - cached_image,
         AUDIO_CACHE_READ: cached_audio,
         VISION_CACHE_READ: cached_image,
-        TEXT_CACHE_WRITE: count_of(details, "cache_write_tokens", problems),
+        TEXT_CACHE_WRITE: count_in(fields, "cache_write_tokens", problems),
         AUDIO: audio - cached_audio,
         VISION: image - cached_image,
     }
