@@ -12,9 +12,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
 
 from payi_otel._guard import guard
 from payi_otel._json import read_json
@@ -53,8 +55,7 @@ class JsonTexts(list[str]):
         return values
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """What was said in a call, as JSON values; made in the worker, never in the call."""
 
     request: Any | None
@@ -74,7 +75,7 @@ class Content:
         """The same with every text read."""
         request = next(iter(self.request.parsed()), None) if isinstance(self.request, JsonTexts) else self.request
         responses = self.responses.parsed() if isinstance(self.responses, JsonTexts) else self.responses
-        return replace(self, request=request, responses=responses)
+        return msgspec.structs.replace(self, request=request, responses=responses)
 
 
 class ContentReader(Protocol):
@@ -162,7 +163,7 @@ class Payload:
     response_headers: Any = ()
     """As the HTTP library has them, or pairs; what of them may be recorded is chosen by the worker."""
     stack: Sequence[tuple[CodeType, int]] = ()
-    """(code, line) of the frames that led to the call, outermost first."""
+    """(code, offset of the instruction) of the frames that led to the call, outermost first."""
     properties: dict[str, str] = field(default_factory=dict)
     content: ContentReader | None = None
     service_tier: str | None = None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -221,7 +223,7 @@ def test_silence_is_one_switch(way: str) -> None:
         error_body="canary",
         request_headers=(("x-note", "canary"),),
         response_headers=(("x-note", "canary"), ("X-Request-Id", "req_1")),
-        stack=((test_silence_is_one_switch.__code__, test_silence_is_one_switch.__code__.co_firstlineno + 1),),
+        stack=((test_silence_is_one_switch.__code__, 0),),
     )
     packet = to_packet(call, PacketRules(log_prompt_and_response=way == "scope"))
     assert packet.logging_disabled
@@ -232,12 +234,21 @@ def test_silence_is_one_switch(way: str) -> None:
 
 
 def test_stack_names_the_lines_outermost_first() -> None:
-    """With their source, or without."""
-    code = test_stack_names_the_lines_outermost_first.__code__
-    call = payload(stack=((code, code.co_firstlineno), (code, 10**6)))
-    name = f'File "{code.co_filename}", line '
-    first, second = stack_lines(call, source=True)
-    assert first.startswith(name + str(code.co_firstlineno))
-    assert first.endswith("def test_stack_names_the_lines_outermost_first() -> None:")
-    assert second == f"{name}{10**6}, in {code.co_name}"
-    assert "\n" not in "".join(stack_lines(call, source=False))
+    """The line that an instruction stands in, with its source or without; the first one's of an instruction that there is not."""
+
+    def here() -> tuple[tuple[CodeType, int], int]:
+        frame = sys._getframe()
+        return (frame.f_code, frame.f_lasti), frame.f_lineno
+
+    called, line = here()
+    nowhere = compile("None", "<nowhere>", "eval")
+    call = payload(stack=(called, (called[0], 10**6), (nowhere, 10**6)))
+    name = f'File "{__file__}", line '
+    expected = [
+        f"{name}{line}, in here\n    return (frame.f_code, frame.f_lasti), frame.f_lineno",
+        f"{name}{line - 2}, in here\n    def here() -> tuple[tuple[CodeType, int], int]:",
+        'File "<nowhere>", line 1, in <module>',
+    ]
+    for _ in range(2):  # the second time, as they are remembered
+        assert stack_lines(call, source=True) == expected
+        assert stack_lines(call, source=False) == [text.partition("\n")[0] for text in expected]

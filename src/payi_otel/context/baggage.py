@@ -62,6 +62,8 @@ def set_propagation(fields: tuple[str, ...] = DEFAULT_FIELDS, trust_inbound: boo
 
 def without_payi_baggage(context: Context) -> Context:
     """The context without our entries, others' left alone; the same object where there is none of ours."""
+    if not context:
+        return context
     entries = baggage.get_all(context)
     if not entries or not any(name.startswith(PREFIX) for name in entries):
         return context
@@ -136,6 +138,8 @@ def to_entries(scope: Scope) -> dict[str, object]:
 
 def inbound(context: Context) -> dict[str, Any]:
     """What a trusted caller's baggage says, as values of a `ScopeChange`; {} where it is not trusted."""
+    if not _policy.trust_inbound:
+        return {}
     return trusted(lambda name: baggage.get_baggage(name, context))
 
 

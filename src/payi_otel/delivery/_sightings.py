@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from typing import Final
 
+from payi_otel.context.scope import Scope
+from payi_otel.packets.dialects import OWN_SCOPES
 from payi_otel.packets.merging import is_same_model
+from payi_otel.packets.units import Usage
 from payi_otel.payload import Payload
 from payi_otel.semconv import PayiCategories
 
@@ -22,6 +26,7 @@ _TOKENS_OFF: Final = 2
 """OpenLLMetry adds the first event's output to the last one's."""
 _FRAMEWORK_IDS = ("run-", "run_", "lc_", "lc-")
 """Frameworks make ids of their own where a provider's should stand."""
+_NOBODY: Final = Scope()
 _LITELLM, _LITELLM_IDS = "litellm", "chatcmpl-"
 """LiteLLM's look like OpenAI's, whoever answered."""
 
@@ -46,9 +51,7 @@ class Call:
     )
 
     def __init__(self, payload: Payload, trace_id: int, scope_name: str, *, is_poll: bool = False, is_sent: bool = False) -> None:
-        own = payload.response_id
-        made_up = _FRAMEWORK_IDS if scope_name != _LITELLM else (*_FRAMEWORK_IDS, _LITELLM_IDS)
-        self.response_id = None if own is None or own.startswith(made_up) else own
+        self.response_id = _known_id(payload.response_id, scope_name)
         self.payload = None if is_sent else payload
         """None: its packet is on its way, and the call is kept only to be known again."""
         self.trace_id, self.scope_name, self.is_poll = trace_id, scope_name, is_poll
@@ -98,6 +101,36 @@ class Call:
         return copy
 
 
+_Facts = tuple[str | None, str, str | None, str | None, int, int, tuple[int | None, int | None] | None]
+"""A payload's response id, category, model, the answer's model, start (ns), duration (ms) and totals."""
+
+
+class _Sighting:
+    """A call that is remembered; made of its facts when it is asked for."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Call | _Facts) -> None:
+        self._of = of
+
+    @property
+    def call(self) -> Call:
+        """It, the same one at each look."""
+        of = self._of
+        if isinstance(of, tuple):
+            response_id, category, model, response_model, start_ns, latency_ms, totals = of
+            facts = Payload(_NOBODY, category, "", model=model, started_at_ns=start_ns, latency_ms=latency_ms, response_id=response_id)
+            facts.response_model, facts.usage = response_model, Usage({}, *totals) if totals is not None else None
+            of = self._of = Call(facts, 0, OWN_SCOPES, is_sent=True)
+        return of
+
+
+def _known_id(response_id: str | None, scope_name: str) -> str | None:
+    """The provider's own; None where somebody else made it up."""
+    made_up = _FRAMEWORK_IDS if scope_name != _LITELLM else (*_FRAMEWORK_IDS, _LITELLM_IDS)
+    return None if response_id is None or response_id.startswith(made_up) else response_id
+
+
 class Sightings:
     """Finds the call of a span that stands in no relation to the span it was billed by: frameworks begin traces of their own."""
 
@@ -106,31 +139,64 @@ class Sightings:
 
     def clear(self) -> None:
         """Forgets all."""
-        self._by_id: OrderedDict[str, list[Call]] = OrderedDict()  # a plain dict takes longer to find its oldest, the more it forgot
-        self._recent: deque[Call] = deque(maxlen=_MAX_RECENT)
+        self._unread: deque[_Facts] = deque()
+        """Of calls that no span tells of: to append them is all that is done in a call. They are read when a span tells of another one."""
+        self._by_id: OrderedDict[str, list[_Sighting]] = OrderedDict()  # a plain dict takes longer to find its oldest, the more it forgot
+        self._recent: deque[_Sighting] = deque(maxlen=_MAX_RECENT)
+
+    def note(self, payload: Payload) -> None:
+        """Remembers a call of ours that is billed and that no span tells of."""
+        usage = payload.usage
+        self._unread.append(
+            (
+                payload.response_id,
+                payload.category,
+                payload.model,
+                payload.response_model,
+                payload.started_at_ns,
+                payload.latency_ms,
+                usage and (usage.input_tokens, usage.output_tokens),
+            )
+        )
+        if len(self._unread) > _MAX_BY_ID:
+            with suppress(IndexError):  # another thread has read them all
+                self._unread.popleft()
 
     def add(self, call: Call) -> None:
         """Remembers a call that is billed. Threads do so at once, and no lock is held: each step here is one of the interpreter's."""
-        if call.response_id is not None:
-            same = self._by_id.setdefault(call.response_id, [])
-            same.append(call)
+        self._read()
+        self._add(call.response_id, _Sighting(call))
+
+    def _read(self) -> None:
+        with suppress(IndexError):
+            while True:
+                facts = self._unread.popleft()
+                self._add(_known_id(facts[0], OWN_SCOPES), _Sighting(facts))
+
+    def _add(self, response_id: str | None, sighting: _Sighting) -> None:
+        if response_id is not None:
+            same = self._by_id.setdefault(response_id, [])
+            same.append(sighting)
             del same[:-20]  # a test's provider may give every answer the same id
             if len(self._by_id) > _MAX_BY_ID:
                 self._by_id.popitem(last=False)
-        self._recent.append(call)
+        self._recent.append(sighting)
 
     def knows(self, response_id: str | None) -> bool:
         """Whether any call with this id is billed already."""
+        self._read()
         return response_id in self._by_id
 
     def has(self, call: Call) -> bool:
         """Whether it is billed already: by its id in its trace, by its id and time, or by time, model and usage where it has no id."""
-        for other in self._by_id.get(call.response_id or "", ()):
+        self._read()
+        for sighting in self._by_id.get(call.response_id or "", ()):
+            other = sighting.call
             if other.trace_id == call.trace_id or self._is_told_again(other, call):
                 return True
         return any(
             self._is_told_again(other, call)
-            for other in reversed(list(self._recent))  # a copy: a collector may end a span in the middle of it
+            for other in (sighting.call for sighting in reversed(list(self._recent)))  # a copy: a collector may end a span in between
             if (call.response_id is None or other.response_id is None) and _is_alike(other, call)
         )
 

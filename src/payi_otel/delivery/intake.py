@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan
 
-from payi_otel._guard import guard
+from payi_otel._guard import log_fault
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.delivery._sightings import Call, sightings
 from payi_otel.delivery.queue import DeliveryQueue
@@ -132,8 +132,10 @@ class Intake:
 
     def offer_unseen(self, payload: Payload) -> None:
         """Takes a call of ours whose span no pipeline of ours has seen end."""
-        with guard("remembering a call"):
-            sightings.add(Call(payload, 0, OWN_SCOPES, is_sent=True))
+        try:
+            sightings.note(payload)
+        except Exception as fault:
+            log_fault("remembering a call", fault)
         self.offer(payload)
 
     def offer(self, payload: Payload) -> None:

@@ -170,17 +170,18 @@ class DeliveryQueue:
             host = getattr(payload, "host", None)  # a custom queue's payload may be anything its `convert` reads
             self._calls.add(host)
             requests.calls.add(host)
+            backlog = self._courier.backlog
             if self._is_closed:
                 self._refuse(item)
                 return awaited
-            if len(self._backlog.inbox) >= _MAX_INBOX:
+            if len(backlog.inbox) >= _MAX_INBOX:
                 self._crowd_out(item)
                 return awaited
-            self._backlog.add(item)
+            backlog.add(item)
             self._workers.call()
             if not self._workers.count:
                 self._start(item)
-            if self._backlog.is_finished:  # shut down since the check above; the packet counts as dropped
+            if backlog.is_finished:  # shut down since the check above; the packet counts as dropped
                 self._courier.settle(item, Outcome(Fate.RETRY, stats.SHUTDOWN), is_refused=True)
             return awaited
         except Exception as fault:

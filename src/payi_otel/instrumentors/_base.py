@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import PackageNotFoundError, version
+from inspect import iscoroutinefunction, isfunction
+from types import MethodType
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not in its `__all__`
 from opentelemetry.trace import get_tracer
@@ -195,17 +198,48 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         if _is_ours(original):  # a class that took over a method we had wrapped already
             self.wrapped.append(patch.name)
             return
-        replacement = FunctionWrapper(original, _wrapper_of(patch, binding))
+        replacement = _replaced(original, patch, binding)
         setattr(owner, attribute, replacement)
         self.wrapped.append(patch.name)
         self._undo.append(partial(_restore, owner, attribute, replacement))
 
 
 def _is_ours(method: Any) -> bool:
-    return getattr(getattr(method, "_self_wrapper", None), "__module__", "").startswith("payi_otel.")
+    wrapper = getattr(method, "_self_wrapper", None)
+    return getattr(wrapper, "__module__", "").startswith("payi_otel.") or (isfunction(method) and method in _plain)
 
 
-def _restore(owner: Any, attribute: str, replacement: FunctionWrapper[Any, Any]) -> None:
+def _replaced(original: Any, patch: Patch, binding: Binding) -> Any:
+    """What stands in a method's place: wrapt's for what users call, and look into; for what an SDK calls itself, a bare function."""
+    wrapper = _wrapper_of(patch, binding)
+    if patch.wrapper is None or not isfunction(original) or "." not in patch.target:
+        return FunctionWrapper(original, wrapper)
+    method = _plain_async(original, wrapper) if iscoroutinefunction(original) else _plain_sync(original, wrapper)
+    _plain.add(method)
+    return method
+
+
+_plain: WeakSet[Callable[..., Any]] = WeakSet()
+"""Bare functions of ours. A call goes through four or five of them, each of which takes a sixth of the time of wrapt's."""
+
+
+def _plain_sync(original: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(MethodType(original, self), self, args, kwargs)
+
+    return method
+
+
+def _plain_async(original: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await wrapper(MethodType(original, self), self, args, kwargs)
+
+    return method
+
+
+def _restore(owner: Any, attribute: str, replacement: Any) -> None:
     if owner.__dict__.get(attribute) is replacement:  # else another instrumentation wrapped ours: it stays, inert
         setattr(owner, attribute, replacement.__wrapped__)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from operator import itemgetter
 from typing import Any
 
 from opentelemetry.context import attach, detach, get_current
 
-from payi_otel._guard import guard
+from payi_otel._guard import guard, log_fault
 from payi_otel.context.baggage import without_payi_baggage
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH
 
 _PREFIX = HEADER_PREFIX.encode()
+_NAME = itemgetter(0)
 
 
 class HttpExchange:
@@ -118,15 +120,17 @@ def capture_response(wrapped: Callable[..., Any], instance: Any, args: tuple[Any
 
 def drop_our_headers(request: Any) -> None:
     """Takes `xProxy-*` off a request to a provider, whatever way they got there (a client's default headers, say)."""
-    with guard("reading a request's headers"):
+    try:
         headers = request.headers
         raw = getattr(headers, "raw", None)  # as httpx keeps them: looking through their texts takes ten times as long
-        if raw is not None and _PREFIX not in b" ".join([name for name, _ in raw]).lower():
+        if raw is not None and _PREFIX not in b" ".join(map(_NAME, raw)).lower():
             return
         ours = [name for name in headers if name.lower().startswith(HEADER_PREFIX)]
         if ours and PROXY_PATH not in str(request.url):
             for name in ours:
                 del headers[name]
+    except Exception as fault:
+        log_fault("reading a request's headers", fault)
 
 
 def send_without_baggage(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -169,8 +173,10 @@ def noted(response: Any) -> Any:
 
 def _leave_baggage() -> Any:
     """Takes our baggage out of the context; None where there is none, as within a recorded call."""
-    with guard("taking our baggage off a request"):
+    try:
         current = get_current()
         context = without_payi_baggage(current)
         return None if context is current else attach(context)
-    return None
+    except Exception as fault:
+        log_fault("taking our baggage off a request", fault)
+        return None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, set_value
-from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, get_current_span, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
 from payi_otel import semconv
@@ -107,10 +107,10 @@ class Answer:
 
 
 def caller_frames(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
-    """(code, line) pairs, outermost first; no source is read here."""
+    """(code, instruction) pairs, outermost first: the worker finds the lines, which takes longer the longer a function is."""
     frames: list[tuple[CodeType, int]] = []
     while frame is not None and len(frames) < _MAX_FRAMES:
-        frames.append((frame.f_code, frame.f_lineno))
+        frames.append((frame.f_code, frame.f_lasti))
         frame = frame.f_back
     frames.reverse()
     return tuple(frames)
@@ -141,15 +141,19 @@ class Invocation:
             ticket=_ticket.Ticket(is_open=True),
         )
         current = otel_context.get_current()
-        self._span = tracer.start_span(
-            f"{operation} {request.model}" if request.model else operation,
-            context=current,
-            kind=SpanKind.CLIENT,
-            attributes=_start_attributes(operation, request),
-        )
+        self._span: Span = INVALID_SPAN
+        is_seen = False
+        if not getattr(tracer, "is_silent", False):
+            self._span = tracer.start_span(
+                f"{operation} {request.model}" if request.model else operation,
+                context=current,
+                kind=SpanKind.CLIENT,
+                attributes=_start_attributes(operation, request),
+            )
+            is_seen = self._span.is_recording()
         self._context = _inner_context(current, self._span)
         self._open = [True]
-        self._key = self._span.get_span_context().span_id if self._span.is_recording() else registry.new_key()
+        self._key = self._span.get_span_context().span_id if is_seen else registry.new_key()
         registry.put(self._key, self.payload)
         self._start_ns = time.perf_counter_ns()
 
@@ -238,7 +242,8 @@ class Invocation:
         payload.content = content
         if error is not None:
             payload.failure = (_type_name(error), str(error))
-        payload.request_headers = without_secrets(self.request.headers)
+        if self.request.headers:
+            payload.request_headers = without_secrets(self.request.headers)
         headers = self.exchange.headers
         if headers is not None:
             # An HTTP library's own object is read by the worker; a dict may be the caller's by then.
@@ -361,9 +366,9 @@ def _end_attributes(reason: EndReason, answer: Answer, payload: Payload, request
 
 def _inner_context(current: Context, span: Span) -> Context:
     context = without_payi_baggage(current)
-    above = get_current_span(current)
     # Where a call has no span, what is current stays so: it may be the application's own, of a provider that it set nowhere.
-    if span is not above and (span.is_recording() or span.get_span_context() != above.get_span_context()):
+    is_made = span is not INVALID_SPAN and span is not (above := get_current_span(current))
+    if is_made and (span.is_recording() or span.get_span_context() != above.get_span_context()):
         context = set_span_in_context(span, context)
     genai = sys.modules.get(_UTIL_GENAI)
     if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span

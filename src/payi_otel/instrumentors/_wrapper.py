@@ -118,7 +118,7 @@ def prepare(
         if routes and can_route(request.client.category, is_pointed=request.client.is_proxied):
             request.go_through_proxy()
         headers = kwargs.get("extra_headers")
-        if isinstance(headers, Mapping):
+        if headers is not None and isinstance(headers, Mapping):
             request.headers = headers
         return Prepared(operation, binding, request, scope, instance, frame, kwargs)
     except LimitExceeded:

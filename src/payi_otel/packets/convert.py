@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from payi_otel.config import Settings
 
 logger = logging.getLogger("payi.instrument")
+
+_MAX_FRAMES = 4096
+"""Frames whose text is remembered: a program makes its calls from the same few places."""
+_frames: dict[tuple[int, int, bool], tuple[CodeType, str]] = {}
+"""By the `id` of a code, which is kept with its text so that no other gets its id: to hash a code takes longer than all of this."""
 
 _SAFE_RESPONSE_HEADERS = ("content-type", "date", "x-request-id", "request-id", "apim-request-id", "retry-after", "server")
 _SAFE_RESPONSE_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-", "x-ms-", "x-amzn-", "cf-ray")
@@ -119,31 +126,38 @@ def _is_estimated(payload: Payload) -> bool:
 def _body(payload: Payload, price: PriceAs, content: Content | None, rules: PacketRules, *, logs: bool) -> dict[str, Any]:
     units, properties = _units(payload, content, rules)
     received = without_secrets(payload.response_headers)
+    scope = payload.scope
     optional = {
         "time_to_first_token_ms": _bounded_or_none(payload.first_token_ms),
         "time_to_first_completion_token_ms": _bounded_or_none(payload.first_completion_token_ms),
         "provider_uri": payload.provider_uri,
-        "provider_request_headers": _headers(payload.request_headers) if logs else None,
+        "provider_request_headers": _headers(payload.request_headers) if logs and payload.request_headers else None,
         "provider_response_headers": _headers(received if logs else _safe(received)),
         **_said(payload, content, logs=logs),
-        "properties": {
-            **(payload.scope.request_properties or {}),
-            **payload.properties,
-            **properties,
-            **_facts(payload, logs=logs),
-        },
-        "use_case_properties": dict(payload.scope.use_case_properties or {}),
+        "properties": {**(scope.request_properties or {}), **payload.properties, **properties, **_facts(payload, logs=logs)},
+        "use_case_properties": dict(scope.use_case_properties) if scope.use_case_properties else None,
     }
     return {
         "category": price.category,
         "resource": price.resource,
         "units": {name: {"input": _bounded(unit.input), "output": _bounded(unit.output)} for name, unit in units.items()},
-        "event_timestamp": datetime.fromtimestamp(payload.started_at_ns / 1e9, timezone.utc).isoformat(),
+        "event_timestamp": _timestamp(payload.started_at_ns),
         "end_to_end_latency_ms": _bounded(payload.latency_ms),
         "http_status_code": payload.http_status or semconv.STATUS_WITHOUT_HTTP,
         "provider_response_id": payload.response_id or f"payi_{uuid4()}",
-        **{name: value for name, value in optional.items() if value not in (None, [], {})},
+        **{name: value for name, value in optional.items() if value or value == "" or value == 0},
     }
+
+
+def _timestamp(at_ns: int) -> str:
+    """ISO 8601 in UTC, with microseconds."""
+    second_s, rest_ns = divmod(at_ns, 1_000_000_000)
+    return f"{_to_second(second_s)}.{rest_ns // 1000:06d}+00:00"
+
+
+@lru_cache(maxsize=16)  # packets that wait have been made of calls of the same few seconds
+def _to_second(second_s: int) -> str:
+    return datetime.fromtimestamp(second_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _units(payload: Payload, content: Content | None, rules: PacketRules) -> tuple[Mapping[str, Units], dict[str, str]]:
@@ -184,23 +198,32 @@ def _facts(payload: Payload, *, logs: bool) -> dict[str, str]:
 
 def stack_lines(payload: Payload, *, source: bool) -> list[str]:
     """The caller's stack as text, outermost first. Without `source`, code that may quote a prompt is left out."""
-    lines: list[str] = []
-    for code, number in payload.stack:
-        where = f'File "{code.co_filename}", line {number}, in {code.co_name}'
-        text = linecache.getline(code.co_filename, number).strip() if source else ""
-        lines.append(f"{where}\n    {text}" if text else where)
-    return lines
+    return [_frame_text(code, offset, source=source) for code, offset in payload.stack]
+
+
+def _frame_text(code: CodeType, offset: int, *, source: bool) -> str:
+    known = _frames.get((id(code), offset, source))
+    if known is not None:
+        return known[1]
+    number = next((line for start, end, line in code.co_lines() if start <= offset < end and line is not None), code.co_firstlineno)
+    text = f'File "{code.co_filename}", line {number}, in {code.co_name}'
+    if source and (said := linecache.getline(code.co_filename, number).strip()):
+        text += f"\n    {said}"
+    if len(_frames) >= _MAX_FRAMES:
+        _frames.clear()
+    _frames[id(code), offset, source] = (code, text)
+    return text
 
 
 def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str, Any]:
     """Request, answer and tool calls. With logging off, of a tool call only its name is said."""
     calls = content.function_calls if content is not None else ()
-    said: dict[str, Any] = {
-        "provider_response_function_calls": [
+    said: dict[str, Any] = {}
+    if calls:
+        said["provider_response_function_calls"] = [
             {"name": call.name, "arguments": call.arguments} if logs and call.arguments is not None else {"name": call.name}
             for call in calls
         ]
-    }
     if not logs:
         return said
     if content is not None:
@@ -227,7 +250,7 @@ def _safe(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
 
 
 def _bounded(number: int) -> int:
-    return max(0, min(number, semconv.MAX_NUMBER))
+    return number if 0 <= number <= semconv.MAX_NUMBER else 0 if number < 0 else semconv.MAX_NUMBER
 
 
 def _bounded_or_none(number: int | None) -> int | None:

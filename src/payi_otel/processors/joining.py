@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
+from opentelemetry.trace import NoOpTracer, NoOpTracerProvider, Span, Tracer
 
 from payi_otel._guard import guard
 from payi_otel.processors.recording import record_calls
@@ -153,6 +153,11 @@ class _JoiningTracer(Tracer):
         if self._tracer is None or source is not self._source:
             self._source, self._tracer = source, source.get_tracer(*self._args, **self._kwargs)
         return self._tracer
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody could see a span of its."""
+        return isinstance(self._current(), NoOpTracer)
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
         """As `Tracer.start_span`."""
