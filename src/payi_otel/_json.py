@@ -54,6 +54,8 @@ def read_json(text: bytes | str) -> Any:
 
 def to_text(value: str) -> str:
     """The text with its lone surrogates replaced (U+FFFD); a pair of them becomes the character that it means."""
+    if value.isascii():
+        return value
     # By the functions themselves: a codec that is looked up by name is imported, and a fork in the middle of that loses it for good.
     return codecs.utf_16_le_decode(codecs.utf_16_le_encode(value, "surrogatepass")[0], "replace", True)[0]
 

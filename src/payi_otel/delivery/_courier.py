@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from payi_otel._guard import guard
 from payi_otel.delivery import stats
@@ -94,15 +95,15 @@ class Courier:
             batching=(lambda: sink.batching) if (sink := self._in_batches) is not None else lambda: None,
         )
 
-    def turn(self) -> None:
-        """Works on at most one task. Called by the workers."""
+    def turn(self) -> bool:
+        """Works on at most one task; False where there was none. Called by the workers."""
         if self.keeper is not None and not self.stopping.is_set() and self.keeper.is_due(self.backlog):
             self._keep(self.keeper)
         with self.lock:
             task = self.backlog.take(time.monotonic())
             is_last = task is not None and self._become_busy()
         if task is None:
-            return
+            return False
         if is_last:
             self.workers.add(wait=True)  # one that listens while this one sends
         was_taken = False
@@ -122,6 +123,7 @@ class Courier:
             with self.lock:
                 self._busy -= 1
                 self.backlog.end(task, was_taken=was_taken)
+        return True
 
     def _keep(self, keeper: Keeper) -> None:
         """A disk may take its time: another worker listens meanwhile."""

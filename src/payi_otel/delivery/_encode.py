@@ -13,16 +13,20 @@ def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
     wire = dict(body)
     if "units" in wire:
         wire["units"] = _to_units(wire["units"])
-    for name in wire:
-        if name.endswith("_ms") and wire[name] is not None:
-            wire[name] = _to_count(wire[name])
+    for name, value in wire.items():
+        if name[-3:] == "_ms" and value is not None:
+            wire[name] = _to_count(value)
     return wire
 
 
 def _to_units(units: Any) -> Any:
-    if not isinstance(units, Mapping):
+    if not isinstance(units, dict | Mapping):
         return {}
-    return {unit: {side: _to_count(count) for side, count in sides.items()} for unit, sides in units.items() if isinstance(sides, Mapping)}
+    return {
+        unit: {side: _to_count(count) for side, count in sides.items()}
+        for unit, sides in units.items()
+        if type(sides) is dict or isinstance(sides, Mapping)
+    }
 
 
 def _to_count(value: Any) -> int:

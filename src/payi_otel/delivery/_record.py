@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, Final
 
 import orjson
@@ -11,7 +10,7 @@ from payi_otel._json import to_json
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 
-_BESIDE: Final = tuple(field.name for field in fields(IngestPacket) if field.name != "body")
+_BESIDE: Final = tuple(name for name in IngestPacket.__struct_fields__ if name != "body")
 _ID: Final = "provider_response_id"
 
 

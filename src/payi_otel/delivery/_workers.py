@@ -16,6 +16,8 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation, s
 
 from payi_otel._guard import log_fault
 
+_MAX_TURNS: Final = 16
+"""After so many a thread asks for its rest all the same: it may be the only one left to look after what lasts too long."""
 _MAX_SLEEP_S: Final = 3600.0
 """Far below `threading.TIMEOUT_MAX`, whatever the interval."""
 
@@ -23,8 +25,8 @@ _MAX_SLEEP_S: Final = 3600.0
 class Work(Protocol):
     """What the threads do."""
 
-    def turn(self) -> None:
-        """Works on at most one packet."""
+    def turn(self) -> bool:
+        """Works on at most one packet; False where there was none to work on."""
         ...
 
     def rest_s(self) -> float | None:
@@ -209,7 +211,9 @@ def _take_turns(workers: Workers) -> None:
     bell.acquire()
     work = workers.get_work()
     while work is not None:
-        _take_turn(work)
+        turns = 1
+        while _take_turn(work) and turns < _MAX_TURNS and not workers.is_stopped:
+            turns += 1
         workers.hang_up(bell)
         rest_s = work.rest_s()
         if rest_s is None or work.is_idle:
@@ -221,8 +225,9 @@ def _take_turns(workers: Workers) -> None:
         work = workers.get_work()
 
 
-def _take_turn(work: Work) -> None:
+def _take_turn(work: Work) -> bool:
     try:
-        work.turn()
+        return work.turn()
     except Exception as fault:
         log_fault("delivering a packet", fault)
+        return False

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol, runtime_checkable
 
+import msgspec
+
 from payi_otel.packets.model import IngestPacket
 
 
@@ -32,8 +34,7 @@ class Fault(Enum):
 _TRANSIENT: Final = frozenset({408, 425, 429})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """One attempt's result.
 
     `code` is stable and goes into counters: a Pay-i error code, `http_<status>`, `connection_error`, `timeout`, `file_error`.
@@ -64,8 +65,7 @@ class Outcome:
         return self.code == "tls_error" or (self.status is not None and 300 <= self.status < 500 and self.status not in _TRANSIENT)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedPacket:
+class EncodedPacket(msgspec.Struct, frozen=True):
     """A packet as it waits: its JSON made once, the span and payload it came from let go."""
 
     json: bytes

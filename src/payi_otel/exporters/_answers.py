@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 

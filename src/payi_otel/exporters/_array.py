@@ -48,14 +48,22 @@ def open_end(fd: int) -> int:
     return _mend(fd, size)
 
 
-def append(fd: int, end: int, record: bytes) -> int:
-    """Writes a record over the closing line at `end`; returns where the closing line is then.
+def append(fd: int, end: int, record: bytes, size: int) -> tuple[int, int]:
+    """Writes a record over the closing line at `end`.
+
+    Args:
+        fd: The open file.
+        end: Where its closing line begins.
+        record: The JSON.
+        size: The file's size.
+
+    Returns:
+        Its size now, and where its closing line begins.
 
     Raises:
         OSError: The disk took none or a part of it; the file is as it was.
     """
     joint = b"\n" if end <= 1 else b",\n"
-    size = os.fstat(fd).st_size
     content = joint + record + _END
     try:
         write_all(fd, content, end)
@@ -64,7 +72,7 @@ def append(fd: int, end: int, record: bytes) -> int:
         raise
     if size > end + len(content):  # a longer end than ours stood there
         os.ftruncate(fd, end + len(content))
-    return end + len(content) - len(_END)
+    return end + len(content), end + len(content) - len(_END)
 
 
 def write_all(fd: int, content: bytes, offset: int) -> None:

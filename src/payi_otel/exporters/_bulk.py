@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Batching, EncodedPacket, Fault, Outcome

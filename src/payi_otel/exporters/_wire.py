@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
 from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped

@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
@@ -54,8 +53,12 @@ class FileSink:
         self._path = os.path.abspath(os.fspath(path) if path is not None else default_file_name())
         self._reset()
         try:
-            with self._locked() as fd:
-                _open_end(fd)
+            with self._lock:
+                fd, _, has_lock = self._take()
+                try:
+                    _open_end(fd)
+                finally:
+                    _unlock(fd, has_lock=has_lock)
         except _array.NotAnArrayError:
             self.close()
             raise ConfigurationError([f"{_SETTING}: {self._path} holds something else than packets; give another name"]) from None
@@ -66,6 +69,8 @@ class FileSink:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._fd: int | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and number of the open file."""
         self._known: tuple[int, int] | None = None
         """(size, offset of the closing line) after our last write: another size means that somebody else wrote."""
 
@@ -91,12 +96,17 @@ class FileSink:
     def send(self, encoded: EncodedPacket) -> Outcome:
         """Appends one encoded packet. Raises nothing."""
         try:
-            with self._locked() as fd:
-                size = os.fstat(fd).st_size
-                end = self._known[1] if self._known is not None and self._known[0] == size else _open_end(fd)
-                self._known = None
-                end = _array.append(fd, end, encoded.json)
-                self._known = (os.fstat(fd).st_size, end)
+            with self._lock:
+                fd, size, has_lock = self._take()
+                try:
+                    known, self._known = self._known, None
+                    if known is not None and known[0] == size:
+                        end = known[1]
+                    else:
+                        end, size = _open_end(fd), os.fstat(fd).st_size
+                    self._known = _array.append(fd, end, encoded.json, size)
+                finally:
+                    _unlock(fd, has_lock=has_lock)
         except _array.NotAnArrayError:
             return Outcome(Fate.RETRY, "file_error", f"{self._path} was changed by somebody else and is no array any more")
         except OSError as fault:
@@ -131,33 +141,34 @@ class FileSink:
         if fd is not None:
             os.close(fd)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The open file, to this thread and this process alone."""
-        with self._lock:
-            if self._fd is not None and not _is_there(self._path, self._fd):
-                os.close(self._fd)  # moved away or removed (log rotation): the packets go on under the name they were promised
-                self._fd = self._known = None
+    def _take(self) -> tuple[int, int, bool]:
+        """The open file, its size, and whether it is locked to this process alone, which `_unlock` ends; with the lock held."""
+        for _ in range(2):
             if self._fd is None:
-                self._fd = _open(self._path)
+                self._fd, self._file = _open(self._path)
             fd = self._fd
             has_lock = _lock(fd)
-            try:
-                yield fd
-            finally:
-                if has_lock:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
+            with contextlib.suppress(OSError):
+                found = os.stat(self._path, follow_symlinks=False)
+                if (found.st_dev, found.st_ino) == self._file:
+                    return fd, found.st_size, has_lock
+            self._fd = self._known = None  # moved away or removed (log rotation): the packets go on under the name they were promised
+            os.close(fd)
+        self._fd, self._file = _open(self._path)  # somebody keeps on moving it, or a file system gives its files several numbers
+        has_lock = _lock(self._fd)
+        return self._fd, os.fstat(self._fd).st_size, has_lock
 
 
-def _open(path: str) -> int:
+def _open(path: str) -> tuple[int, tuple[int, int]]:
     fd = os.open(path, _FLAGS, _PRIVATE)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        opened = os.fstat(fd)
+        if not stat.S_ISREG(opened.st_mode):
             raise OSError(None, "is not a regular file; give another name")
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    return fd, (opened.st_dev, opened.st_ino)
 
 
 def _open_end(fd: int) -> int:
@@ -169,14 +180,6 @@ def _open_end(fd: int) -> int:
     return end
 
 
-def _is_there(path: str, fd: int) -> bool:
-    """Whether the open file is still the one of that name."""
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
-    except OSError:
-        return False
-
-
 def _lock(fd: int) -> bool:
     """Waits for the other processes; False on a file system without locks, where they must not share the file."""
     if fcntl is None:
@@ -186,6 +189,11 @@ def _lock(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _unlock(fd: int, *, has_lock: bool) -> None:
+    if has_lock:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _advise(path: str, fault: OSError) -> str:

@@ -218,7 +218,7 @@ class ClaudeContent(CallContent):
 
     inline = InlineRules(keys=frozenset({"data"}))
     call_marks = (b"tool_use",)
-    image_marks = (b'"image"',)
+    image_words = frozenset({"image"})
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools of the caller's; those that run at the provider (`server_tool_use`) are not asked of him."""

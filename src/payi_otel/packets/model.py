@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 _BESIDE: Final = ("use_case_name", "use_case_id", "use_case_version", "use_case_step", "user_id", "account_name", "resource_scope")
 """What of an offline record stands beside the body elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class IngestPacket:
+class IngestPacket(msgspec.Struct, frozen=True):
     """One call as Pay-i's ingest takes it.
 
     `body` has the keys of a single ingest's JSON body; what travels as headers there stands in the fields beside it.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from payi_otel.payload import Payload
 from payi_otel.semconv import UNKNOWN_MODEL, PayiCategories
@@ -52,8 +51,7 @@ _MAX_WARNED = 1000
 _warned: set[tuple[str | None, str | None]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class PriceAs:
+class PriceAs(NamedTuple):
     """What goes into the packet."""
 
     category: str
@@ -61,8 +59,7 @@ class PriceAs:
     resource_scope: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PriceSaid:
+class PriceSaid(NamedTuple):
     """What somebody has said of it; None for what nobody has."""
 
     category: str | None
@@ -119,10 +116,14 @@ def _warn_of_unmapped(payload: Payload, deployment: str | None) -> None:
 
 
 def _find(mappings: Sequence[ModelMapping], model: str | None, host: str | None) -> ModelMapping | None:
+    if not mappings:
+        return None
     return next((m for m in mappings if m.model == model and (m.host is None or m.host in _names_of(host))), None)
 
 
 def _by_host(mappings: Mapping[str, str | None], host: str | None) -> str | None:
+    if not mappings:
+        return None
     return next((category for name in _names_of(host) if (category := mappings.get(name))), None)
 
 

@@ -33,7 +33,7 @@ class BedrockContent(CallContent):
 
     inline = InlineRules(keys=frozenset({"bytes", "data", "redactedContent"}))
     call_marks = (b"toolUse", b"tool_use", b"tool_calls")
-    image_marks = (b'"image"',)
+    image_words = frozenset({"image"})
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools by Converse, by Claude, and in the shape of OpenAI's choices."""

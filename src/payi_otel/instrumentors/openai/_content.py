@@ -32,7 +32,7 @@ class OpenAIContent(CallContent):
 
     inline = _INLINE
     call_marks = (b"tool_call", b"function_call")
-    image_marks = tuple(f'"{kind}"'.encode() for kind in sorted(_IMAGE_TYPES))
+    image_words = _IMAGE_TYPES
 
     def with_request(self, request: bytes | None, *, estimates: bool) -> OpenAIContent:
         """The same answers to another request: a fetched answer belongs to the call that asked for it."""
