@@ -20,6 +20,7 @@ import msgspec
 
 from payi_otel._guard import guard
 from payi_otel._json import read_json
+from payi_otel._large import decode
 
 if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
@@ -55,11 +56,31 @@ class JsonTexts(list[str]):
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class LargeJson:
+    """A JSON value as it went over the wire, of which no text is made before it is known how much of that is wanted."""
+
+    data: bytes
+
+    def cut(self, max_chars: int | None) -> Any:
+        """Its text, cut somewhere behind so many characters; its value, where it is no text; None where it is neither."""
+        try:
+            return JsonTexts([decode(self.data, max_chars)])
+        except UnicodeDecodeError:
+            return self.parsed()
+
+    def parsed(self) -> Any:
+        """Its value; None where it is none."""
+        with suppress(ValueError):
+            return read_json(self.data)
+        return None
+
+
 class Content(msgspec.Struct, frozen=True):
     """What was said in a call, as JSON values; made in the worker, never in the call."""
 
     request: Any | None
-    """A JSON value, or `JsonTexts` with one."""
+    """A JSON value, `JsonTexts` with one, or a large one."""
     responses: Sequence[Any]
     """JSON values, or `JsonTexts`; one for a plain answer, one an event for a stream."""
     streamed: bool
@@ -73,7 +94,8 @@ class Content(msgspec.Struct, frozen=True):
 
     def parsed(self) -> Content:
         """The same with every text read."""
-        request = next(iter(self.request.parsed()), None) if isinstance(self.request, JsonTexts) else self.request
+        request = self.request.parsed() if isinstance(self.request, LargeJson) else self.request
+        request = next(iter(request.parsed()), None) if isinstance(request, JsonTexts) else request
         responses = self.responses.parsed() if isinstance(self.responses, JsonTexts) else self.responses
         return msgspec.structs.replace(self, request=request, responses=responses)
 

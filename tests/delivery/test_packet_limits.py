@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
-from delivery_fakes import make_packet
+from delivery_fakes import Target, make_packet
 
 from payi_otel.exporters import _wire
+from payi_otel.exporters.http import HttpSink
 
 MILLION = 1_000_000
 
@@ -68,3 +69,9 @@ def test_an_ordinary_packet_is_as_it_was() -> None:
     """No property appears."""
     body = {"provider_request_json": "q" * MILLION, "provider_response_json": ["a"] * 1000}
     assert encoded(body) == make_packet(1, body).body
+
+
+def test_a_sink_says_what_it_cuts() -> None:
+    """So that no more than that is made a text of a large request."""
+    assert HttpSink(Target("http://pay-i.test")).max_chars == _wire.MAX_CHARS
+    assert HttpSink(Target("http://pay-i.test"), is_limited=False).max_chars is None

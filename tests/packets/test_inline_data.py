@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payi_otel.instrumentors._claude import ClaudeContent
-from payi_otel.instrumentors._content import InlineRules
 from payi_otel.instrumentors._gemini import GeminiContent
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors.bedrock._content import BedrockContent
 from payi_otel.instrumentors.openai._content import OpenAIContent
 

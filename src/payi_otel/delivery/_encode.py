@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from payi_otel._json import to_json
+from payi_otel._large import SLICE, give_way
 from payi_otel.semconv import MAX_NUMBER
 
 
@@ -17,6 +19,61 @@ def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
         if name[-3:] == "_ms" and value is not None:
             wire[name] = _to_count(value)
     return wire
+
+
+def to_wire_json(body: Mapping[str, Any]) -> bytes:
+    """The same as `to_json` of it, but long texts are encoded in slices."""
+    if not any(_is_long(value) for value in body.values()):
+        return to_json(body)
+    parts: list[bytes] = []
+    for name, value in body.items():
+        parts += (b"," if parts else b"{", to_json(name), b":", *_encode(value))
+    return b"".join([*parts, b"}"])
+
+
+def _is_long(value: Any) -> bool:
+    return _length(value) > SLICE
+
+
+def _length(value: Any) -> int:
+    """Characters of a text, or of the texts of a list."""
+    if isinstance(value, list):
+        return sum(len(item) for item in value if isinstance(item, str))
+    return len(value) if isinstance(value, str) else 0
+
+
+def _encode(value: Any) -> Iterator[bytes]:
+    if not _is_long(value):
+        yield to_json(value)
+    elif isinstance(value, list):
+        for position, few in enumerate(_groups(value)):
+            yield b"," if position else b"["
+            yield from _encode(few[0]) if len(few) == 1 else (to_json(few)[1:-1],)
+            give_way()
+        yield b"]"
+    else:
+        yield b'"'
+        start = 0
+        while start < len(value):
+            stop = start + SLICE
+            stop += "\ud800" <= value[stop - 1 : stop] <= "\udbff"  # the first half of what may be a pair
+            yield to_json(value[start:stop])[1:-1]
+            start = stop
+            give_way()
+        yield b'"'
+
+
+def _groups(values: list[Any]) -> Iterator[list[Any]]:
+    """As many at a time as have the length of a slice, or a single one that is longer."""
+    few: list[Any] = []
+    length = 0
+    for value in values:
+        if few and length + _length(value) > SLICE:
+            yield few
+            few, length = [], 0
+        few.append(value)
+        length += _length(value)
+    yield few
 
 
 def _to_units(units: Any) -> Any:

@@ -15,6 +15,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 
 from payi_otel._guard import log_fault
+from payi_otel._large import in_background
 
 _MAX_TURNS: Final = 16
 """After so many a thread asks for its rest all the same: it may be the only one left to look after what lasts too long."""
@@ -199,7 +200,7 @@ def _take_back(bell: threading.Lock, where: deque[threading.Lock]) -> None:
 
 
 def _run(workers: Workers) -> None:
-    with quiet():
+    with quiet(), in_background():
         try:
             _take_turns(workers)
         finally:

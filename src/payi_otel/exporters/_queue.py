@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def to_queue(sink: Sink, settings: Settings, *, log_prompt_and_response: bool, has_owner: bool = False) -> DeliveryQueue:
     """A queue that makes packets by these settings and delivers them to the sink; with an owner, which shuts it down."""
-    rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response)
+    max_chars: int | None = getattr(sink, "max_chars", None)
+    rules = PacketRules.from_settings(settings, log_prompt_and_response=log_prompt_and_response, max_chars=max_chars)
     return DeliveryQueue(
         sink,
         convert=lambda payload: to_packet(payload, rules),

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
 from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
-from payi_otel.delivery._encode import to_wire_body
+from payi_otel.delivery._encode import to_wire_body, to_wire_json
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
@@ -31,7 +31,8 @@ DATED_ANEW: Final = "payi_otel.event_timestamp"
 TRUNCATED: Final = "payi_otel.truncated"
 """Property of a packet that names those of its fields that were cut."""
 
-_MAX_CHARS: Final = 1_000_000
+MAX_CHARS: Final = 1_000_000
+"""Longer texts are cut."""
 _MAX_ID_CHARS: Final = 1_000
 """It stands in a URL, too."""
 _MAX_SCOPE_CHARS: Final = 100_000
@@ -69,7 +70,7 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
         body["provider_response_id"] = response_id
     if is_limited:
         _cut_texts(body)
-    encoded = EncodedPacket(to_json(body), _cut_scope(packet.without_body(response_id)))
+    encoded = EncodedPacket(to_wire_json(body), _cut_scope(packet.without_body(response_id)))
     for names in ((*_BODIES, *_MORE_BODIES), _PROPERTIES) if is_limited else ():
         if len(encoded.json) > _MAX_BYTES:
             encoded = without_bodies(encoded, "too_large", names) or encoded
@@ -89,8 +90,8 @@ def _cut_texts(body: dict[str, Any]) -> None:
     """Encoding ten megabytes holds up the whole process, event loops included, for tens of milliseconds."""
     cut = []
     for name, value in body.items():
-        if isinstance(value, str) and len(value) > _MAX_CHARS:
-            body[name] = value[:_MAX_CHARS]
+        if isinstance(value, str) and len(value) > MAX_CHARS:
+            body[name] = value[:MAX_CHARS]
             cut.append(name)
         elif isinstance(value, list) and (kept := _fit(value)) < len(value):
             body[name] = value[:kept]
@@ -110,7 +111,7 @@ def _fit(values: list[Any]) -> int:
     size = 0
     for position, value in enumerate(values):
         size += len(value) if isinstance(value, str) else 0
-        if size > _MAX_CHARS:
+        if size > MAX_CHARS:
             return position
     return len(values)
 

@@ -9,8 +9,8 @@ import threading
 from datetime import datetime
 from typing import Final
 
-from payi_otel._json import to_json, to_text
-from payi_otel.delivery._encode import to_wire_body
+from payi_otel._json import to_text
+from payi_otel.delivery._encode import to_wire_body, to_wire_json
 from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters import _array
@@ -86,7 +86,7 @@ class FileSink:
     def encode(self, packet: IngestPacket) -> EncodedPacket:
         """The packet's record, whatever its values are."""
         response_id = to_text(str(packet.body.get("provider_response_id", "")))
-        record = to_json(to_wire_body(packet.to_offline_record()))
+        record = to_wire_json(to_wire_body(packet.to_offline_record()))
         return EncodedPacket(record, packet.without_body(response_id))
 
     def slim(self, encoded: EncodedPacket, why: str) -> EncodedPacket | None:

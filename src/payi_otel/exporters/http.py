@@ -105,6 +105,8 @@ class HttpSink:
         install()
         self._target = target
         self._is_limited = is_limited
+        self.max_chars = _wire.MAX_CHARS if is_limited else None
+        """Longer texts are cut."""
         self._base_url = target.base_url.rstrip("/")
         own = {PayiHeaderNames.api_key: target.api_key, "content-type": "application/json"}
         self._headers = {**_to_bytes(target.headers), **_to_bytes(own)}

@@ -11,7 +11,9 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel._json import to_json
-from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
+from payi_otel._large import Marks
+from payi_otel.instrumentors._content import CallContent, RecordingReader, texts_in
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, OtherCall
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.counting import by_length
@@ -217,8 +219,8 @@ class ClaudeContent(CallContent):
     """What was said in a call of Claude's messages."""
 
     inline = InlineRules(keys=frozenset({"data"}))
-    call_marks = (b"tool_use",)
-    image_words = frozenset({"image"})
+    call_marks = Marks(b"tool_use")
+    image_marks = Marks(b'"image"')
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools of the caller's; those that run at the provider (`server_tool_use`) are not asked of him."""

@@ -2,126 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
+from payi_otel import _large
 from payi_otel._json import read_json
+from payi_otel._large import Marks
+from payi_otel.instrumentors._inline import InlineRules, is_data_url
 from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._raw import read_events, read_texts
 from payi_otel.packets.counting import TokenCounter, by_length
 from payi_otel.packets.units import Usage
-from payi_otel.payload import Content, FunctionCall, JsonTexts
-from payi_otel.semconv import NOT_INSTRUMENTED
-
-_MIN_INLINE_CHARS = 256
-"""A shorter value under one of the `maybe_keys` is a word, not data."""
-_MAX_DATA_URL_HEAD = 200
-"""Characters in which the media type of a `data:` URL ends."""
-_DATA_URL = b";base64,"
-_WINDOW_BYTES = 64 * 1024
-"""A text is looked through in pieces of this size: some 30 µs, in which no other thread runs."""
-_OVERLAP_BYTES = 64
-"""Longer than any word that is looked for."""
-_BYTES_BETWEEN_QUOTES = 100
-"""Text has fewer quotes, JSON of a stream's events has more."""
-_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
-
-
-@dataclass(frozen=True)
-class InlineRules:
-    """Where a provider's JSON holds base64 data. `data:` URLs are found wherever they stand."""
-
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """By the `type` of an object, its field that holds base64."""
-    keys: frozenset[str] = frozenset()
-    """Keys that hold base64 wherever they stand."""
-    parents: frozenset[str] = frozenset()
-    """Objects whose `data` is base64."""
-    maybe_keys: frozenset[str] = frozenset({"data", "image", "mask"})
-    """Keys that hold base64 in some APIs and words in others."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Without any of these in quotes, and without a `data:` URL, JSON holds none."""
-        return ("data", *self.fields, *self.keys, *self.maybe_keys)
-
-    @cached_property
-    def marks(self) -> Marks:
-        """The same, to look for."""
-        return Marks(self.words, data_urls=True)
-
-    def may_be_in(self, text: bytes) -> bool:
-        """Whether JSON may hold any of it. Looking through its bytes is a hundred times as fast as going through its values."""
-        return self.marks.are_in(text)
-
-    def strip(self, value: Any, parent: str = "") -> Any:
-        """The same JSON with base64 data replaced by `<not_instrumented>`; `parent` is the key it stands under."""
-        if isinstance(value, dict):
-            own = self.fields.get(str(value.get("type")))
-            return {
-                key: NOT_INSTRUMENTED if self._is_inline(key, item, parent, own) else self.strip(item, key) for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self.strip(item, parent) for item in value]
-        return NOT_INSTRUMENTED if isinstance(value, str) and is_data_url(value) else value
-
-    def _is_inline(self, key: str, value: Any, parent: str, own: str | None) -> bool:
-        if not isinstance(value, str) or not value:
-            return False
-        sure = key == own or key in self.keys or (key == "data" and parent in self.parents)
-        return (sure or (key in self.maybe_keys and len(value) >= _MIN_INLINE_CHARS)) and _BASE64.issuperset(value)
-
-
-class Marks:
-    """ASCII words that stand in quotes in JSON, and perhaps the mark of a `data:` URL."""
-
-    def __init__(self, words: Iterable[str], *, data_urls: bool = False) -> None:
-        """These.
-
-        Args:
-            words: The words.
-            data_urls: Whether a `data:` URL is a mark, too.
-        """
-        self._words = frozenset(word.encode() for word in words)
-        self._data_urls = data_urls
-        self._quoted = (*(f'"{word}"' for word in sorted(words)), *((_DATA_URL.decode(),) if data_urls else ()))
-
-    def are_in(self, text: bytes) -> bool:
-        """Whether a text has any of them.
-
-        One with few quotes is split there: that goes through it once, however many words there are, and as fast as memory is copied.
-        """
-        for start in range(0, len(text), _WINDOW_BYTES):  # another thread may run between two windows
-            window = text[start : start + _WINDOW_BYTES + _OVERLAP_BYTES]
-            if window.count(b'"') * _BYTES_BETWEEN_QUOTES > len(window):
-                is_found = self._are_in_dense(window)
-            else:
-                is_found = (self._data_urls and window.find(_DATA_URL) >= 0) or not self._words.isdisjoint(window.split(b'"'))
-            if is_found:
-                return True
-        return False
-
-    def _are_in_dense(self, window: bytes) -> bool:
-        text = window.decode("latin-1")  # `in` takes twice as long in `bytes`
-        for mark in self._quoted:  # noqa: SIM110 - a generator takes half as long again
-            if mark in text:
-                return True
-        return False
-
-
-def is_any_in(marks: Iterable[bytes], text: bytes) -> bool:
-    """Whether one of the marks stands in a text."""
-    for mark in marks:  # noqa: SIM110 - another thread may run between two marks; `any` would hold the interpreter throughout
-        if text.find(mark) >= 0:  # `in` would first ask whether the mark is a number, and catch the error
-            return True
-    return False
-
-
-def is_data_url(text: str) -> bool:
-    """Whether a text is a `data:` URL in base64."""
-    return text[:5].lower() == "data:" and ";base64," in text[:_MAX_DATA_URL_HEAD]
+from payi_otel.payload import Content, FunctionCall, JsonTexts, LargeJson
 
 
 class EventReader(Protocol):
@@ -198,18 +91,16 @@ class CallContent:
     """References kept from a call until the worker reads them; a provider's subclass says what its JSON means."""
 
     inline: ClassVar[InlineRules] = InlineRules()
-    call_marks: ClassVar[Sequence[bytes] | None] = None
+    call_marks: ClassVar[Marks | None] = None
     """Without any of these an answer holds no tool call; None: it may always."""
-    image_words: ClassVar[frozenset[str]] = frozenset()
-    """Without any of these in quotes a request holds no image."""
-    _image_marks: ClassVar[Marks]
+    image_marks: ClassVar[Marks] = Marks()
+    """Without any of these a request holds no image."""
     _request_marks: ClassVar[Marks]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Puts together what a request is looked through for."""
         super().__init_subclass__(**kwargs)
-        cls._image_marks = Marks(cls.image_words)
-        cls._request_marks = Marks((*cls.inline.words, *cls.image_words), data_urls=True)
+        cls._request_marks = Marks(*cls.inline.marks.all, *cls.image_marks.all)
 
     def __init__(
         self,
@@ -237,8 +128,9 @@ class CallContent:
         is_text = estimate is None
         request_text = self._request_text(inline_data=inline_data) if is_text else None
         texts = self._answer_texts(inline_data=inline_data) if is_text else None
-        request = self._request_json() if request_text is None else None
-        answers, usage = self._answer_values(late_usage=not is_text) if texts is None else ([], None)
+        cuts = is_text and not inline_data
+        request = self._request_json(cuts=cuts) if request_text is None else None
+        answers, usage = self._answer_values(late_usage=not is_text, cuts=cuts) if texts is None else ([], None)
         estimated = self.estimate(request, answers, estimate) if estimate and self._estimates and usage is None else None
         image_texts = tuple(self.prompt_texts(request)) if self.has_image(request) else None
         if request is not None and not inline_data and self._may_hold_inline(self._request):
@@ -259,13 +151,15 @@ class CallContent:
         """A request's JSON without what we had added to it; None where it has to be read for that."""
         return None if self._restore else request
 
-    def _request_text(self, *, inline_data: bool) -> JsonTexts | None:
+    def _request_text(self, *, inline_data: bool) -> JsonTexts | LargeJson | None:
         """None where it has to be read."""
         kept = self._request
-        marks = self._image_marks if inline_data else self._request_marks
+        marks = self.image_marks if inline_data else self._request_marks
         if not isinstance(kept, bytes) or marks.are_in(kept):
             return None
-        kept = self.without_ours(kept)
+        kept = self.without_ours(kept.strip())
+        if kept is not None and len(kept) > _large.SLICE and _is_object(kept):
+            return LargeJson(kept)
         return _as_texts(kept) if kept is not None else None
 
     def _answer_texts(self, *, inline_data: bool) -> JsonTexts | None:
@@ -283,15 +177,19 @@ class CallContent:
             return answers.data
         return answers[0] if len(answers) == 1 and isinstance(answers[0], bytes) else None
 
-    def _answer_values(self, *, late_usage: bool) -> tuple[list[Any], Usage | None]:
+    def _answer_values(self, *, late_usage: bool, cuts: bool) -> tuple[list[Any], Usage | None]:
         kept, usage = self._answers, None
         if isinstance(kept, RecordedEvents):
             kept, usage = kept.read(late_usage=late_usage)
-        return [value for answer in kept if (value := self.to_json(answer)) is not None], usage
+        return [value for answer in kept if (value := self._value(answer, cuts=cuts)) is not None], usage
+
+    def _value(self, kept: Any, *, cuts: bool) -> Any:
+        """A request or an answer read; `cuts`: base64 data in it is not wanted."""
+        return self.to_json(self.inline.cut(kept) if cuts and isinstance(kept, bytes) else kept)
 
     def _calls_in(self, texts: JsonTexts) -> Iterator[FunctionCall]:
         marks = self.call_marks
-        if marks is not None and not is_any_in(marks, self._answer_bytes() or b""):
+        if marks is not None and not marks.are_in(self._answer_bytes() or b""):
             return iter(())
         return self.read_function_calls(texts.parsed())
 
@@ -332,8 +230,8 @@ class CallContent:
             tokens_out = max(tokens_out, len(said))  # a stream sends about one event a token
         return tokens_in, tokens_out
 
-    def _request_json(self) -> Any:
-        request = self.to_json(self._request)
+    def _request_json(self, *, cuts: bool) -> Any:
+        request = self._value(self._request, cuts=cuts)
         if isinstance(request, dict):
             for name, original in self._restore.items():
                 if original is None:
@@ -346,12 +244,16 @@ class CallContent:
 def _as_texts(kept: bytes) -> JsonTexts | None:
     """JSON of an object as the only text; None where it is something else."""
     kept = kept.strip()
-    if not (kept.startswith(b"{") and kept.endswith(b"}")):
+    if not _is_object(kept):
         return None
     try:
-        return JsonTexts([kept.decode()])
+        return JsonTexts([_large.decode(kept)])
     except UnicodeDecodeError:
         return None
+
+
+def _is_object(kept: bytes) -> bool:
+    return kept.startswith(b"{") and kept.endswith(b"}")
 
 
 def to_json(value: Any) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from payi_otel._json import to_json
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel._large import Marks
+from payi_otel.instrumentors._content import CallContent, texts_in
 from payi_otel.instrumentors._gemini_usage import read_usage
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._values import get
 from payi_otel.payload import ContentReader, FunctionCall
@@ -109,7 +111,7 @@ class GeminiContent(CallContent):
     """The content of a Gemini call."""
 
     inline = InlineRules(keys=frozenset({"data", "bytesBase64Encoded", "imageBytes", "image_bytes"}))
-    call_marks = (b"functionCall", b"function_call")
+    call_marks = Marks(b"functionCall", b"function_call")
 
     def to_json(self, value: Any) -> Any:
         """The SDKs' objects as the JSON they were read from."""

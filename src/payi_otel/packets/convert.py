@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from types import CodeType
@@ -21,7 +21,7 @@ from payi_otel.packets.counting import TokenCounter, TokenCounters, by_length
 from payi_otel.packets.model import IngestPacket
 from payi_otel.packets.pricing import ModelMapping, PriceAs, price_as
 from payi_otel.packets.units import TEXT, Units, has_vision, with_vision
-from payi_otel.payload import Content, JsonTexts, Payload
+from payi_otel.payload import Content, JsonTexts, LargeJson, Payload
 
 if TYPE_CHECKING:
     from payi_otel.config import Settings
@@ -46,9 +46,11 @@ class PacketRules:
     model_mappings: Mapping[str, Sequence[ModelMapping]] = field(default_factory=dict)
     host_mappings: Mapping[str, str | None] = field(default_factory=dict)
     counters: TokenCounters = field(default_factory=TokenCounters)
+    max_chars: int | None = None
+    """The destination cuts longer texts."""
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, log_prompt_and_response: bool = True) -> PacketRules:
+    def from_settings(cls, settings: Settings, *, log_prompt_and_response: bool = True, max_chars: int | None = None) -> PacketRules:
         """Takes over what concerns packets."""
         return cls(
             log_prompt_and_response=log_prompt_and_response,
@@ -63,6 +65,7 @@ class PacketRules:
             counters=TokenCounters(
                 {model: config.tokenizer_path for model, config in settings.aws_config.model_config.items() if config.tokenizer_path}
             ),
+            max_chars=max_chars,
         )
 
 
@@ -99,7 +102,9 @@ def _read_content(payload: Payload, rules: PacketRules) -> Content | None:
         return None
     try:
         estimate = (_counter(payload, rules) or by_length) if _is_estimated(payload) else None
-        return payload.content.read(inline_data=rules.instrument_inline_data, estimate=estimate)
+        content = payload.content.read(inline_data=rules.instrument_inline_data, estimate=estimate)
+        large = content.request
+        return replace(content, request=large.cut(rules.max_chars)) if isinstance(large, LargeJson) else content
     except Exception as fault:
         logger.warning("the bodies of a call could not be read (%s): its packet goes without them", type(fault).__name__)
         return None

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from payi_otel._json import to_json
+from payi_otel._large import Marks
 from payi_otel.instrumentors._claude import read_tool_uses
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel.instrumentors._content import CallContent, texts_in
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.payload import FunctionCall
 
 _NO_TEXT = frozenset({"bytes", "data", "type", "role", "id", "toolUseId", "tool_use_id", "signature", "format", "media_type", "image"})
@@ -32,8 +34,8 @@ class BedrockContent(CallContent):
     """The content of a Bedrock call of any family."""
 
     inline = InlineRules(keys=frozenset({"bytes", "data", "redactedContent"}))
-    call_marks = (b"toolUse", b"tool_use", b"tool_calls")
-    image_words = frozenset({"image"})
+    call_marks = Marks(b"toolUse", b"tool_use", b"tool_calls")
+    image_marks = Marks(b'"image"')
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Tools by Converse, by Claude, and in the shape of OpenAI's choices."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from payi_otel._json import to_json
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel._large import Marks
+from payi_otel.instrumentors._content import CallContent, texts_in
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.payload import FunctionCall
 
 _NO_TEXT = frozenset({"type", "role", "id", "tool_call_id", "image_url", "event_type", "finish_reason"})
@@ -31,7 +33,7 @@ class CohereContent(CallContent):
     """The content of a call through `cohere`."""
 
     inline = InlineRules(keys=frozenset({"image", "data"}))
-    call_marks = (b"tool_call", b"tool-call")
+    call_marks = Marks(b"tool_call", b"tool-call")
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Messages, documents, texts and tools."""

@@ -10,6 +10,7 @@ from payi_otel import semconv
 from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES, databricks_category
 from payi_otel._json import to_json
+from payi_otel._large import Marks
 from payi_otel.instrumentors._base import Patch, ProviderInstrumentor
 from payi_otel.instrumentors._capture import current_exchange, send_without_baggage
 from payi_otel.instrumentors._client_facts import facts_at
@@ -38,7 +39,7 @@ _NO_TEXT = frozenset({"role", "type", "id", "object"})
 class DatabricksContent(CallContent):
     """The content of a query; the SDK's own objects say themselves as JSON by `as_dict`."""
 
-    call_marks = ()
+    call_marks = Marks()
 
     def to_json(self, value: Any) -> Any:
         """As the SDK sends and reads it."""

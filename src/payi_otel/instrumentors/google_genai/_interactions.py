@@ -12,12 +12,14 @@ from typing import Any
 
 from payi_otel import semconv
 from payi_otel._json import to_json
+from payi_otel._large import Marks
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
-from payi_otel.instrumentors._content import CallContent, InlineRules, RecordingReader, texts_in
+from payi_otel.instrumentors._content import CallContent, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import answered_by
 from payi_otel.instrumentors._gemini_request import config_parameters
 from payi_otel.instrumentors._gemini_usage import read_usage
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._speakeasy import SpeakeasyOperation
@@ -170,7 +172,7 @@ class InteractionContent(CallContent):
     """The content of an interaction."""
 
     inline = InlineRules(keys=frozenset({"data"}))
-    call_marks = (b"function_call", b"arguments_delta")
+    call_marks = Marks(b"function_call", b"arguments_delta")
 
     def to_json(self, value: Any) -> Any:
         """The SDK's objects as the JSON they were read from."""

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from payi_otel._json import read_json, to_json
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel._large import Marks
+from payi_otel.instrumentors._content import CallContent, texts_in
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.payload import FunctionCall
 
 _INLINE = InlineRules(keys=frozenset({"input_audio", "image_base64", "audio_data", "ref_audio"}))
@@ -20,7 +22,7 @@ class MistralContent(CallContent):
     """The content of a call through `mistralai`."""
 
     inline = _INLINE
-    call_marks = (b"tool_calls", b"function.call")
+    call_marks = Marks(b"tool_calls", b"function.call")
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Messages, a prompt with its suffix, inputs, instructions and tools."""

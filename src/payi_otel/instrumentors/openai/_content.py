@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from payi_otel import _large
 from payi_otel._json import to_json
-from payi_otel.instrumentors._content import CallContent, InlineRules, texts_in
+from payi_otel._large import Marks
+from payi_otel.instrumentors._content import CallContent, texts_in
+from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.payload import FunctionCall
 
 _INLINE = InlineRules(
@@ -22,6 +25,7 @@ _INLINE = InlineRules(
 _NO_TEXT = frozenset({*_INLINE.keys, "data", "image_url", "type", "role", "id", "call_id", "file_id", "status"})
 """Keys whose values are no tokens of text."""
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "computer_screenshot"})
+_STREAM_OPTIONS = b'"stream_options"'
 _OUR_OPTIONS = b',"stream_options":{"include_usage":true}'
 """As the SDK writes what we add to a request."""
 _PROMPT_KEYS = ("messages", "input", "instructions", "prompt", "tools", "functions")
@@ -31,8 +35,8 @@ class OpenAIContent(CallContent):
     """The content of a call through the `openai` SDK."""
 
     inline = _INLINE
-    call_marks = (b"tool_call", b"function_call")
-    image_words = _IMAGE_TYPES
+    call_marks = Marks(b"tool_call", b"function_call")
+    image_marks = Marks(*(f'"{kind}"'.encode() for kind in sorted(_IMAGE_TYPES)))
 
     def with_request(self, request: bytes | None, *, estimates: bool) -> OpenAIContent:
         """The same answers to another request: a fetched answer belongs to the call that asked for it."""
@@ -42,7 +46,11 @@ class OpenAIContent(CallContent):
         """Takes out the `stream_options` that are all ours: a key that stands there once, and not in a text, where it would be escaped."""
         if list(self._restore.items()) != [("stream_options", None)]:
             return super().without_ours(request)
-        return request.replace(_OUR_OPTIONS, b"") if request.count(b'"stream_options"') == request.count(_OUR_OPTIONS) == 1 else None
+        at = _large.find(_STREAM_OPTIONS, request) - 1
+        end = at + len(_OUR_OPTIONS)
+        if at < 0 or not request.startswith(_OUR_OPTIONS, at) or _large.find(_STREAM_OPTIONS, request, end) >= 0:
+            return None
+        return request[:at] + request[end:]
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """Chat's tool calls, custom tools and the deprecated form; items of the Responses API."""
