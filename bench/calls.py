@@ -47,6 +47,10 @@ MEASURES = (
     Measure("CPU with a prompt of 200 KB", "large", 20),
     Measure("CPU per call, 100 at once", "concurrent", 1, 100),
 )
+GAPS = {"text": "gaps_text", "an image": "gaps_image"}
+"""What a prompt of 10 MB is made of, and the calls with it."""
+LOOPS = (BARE, OWN, "genai-openai", PUBLISHED)
+"""Whose event loops are looked at."""
 BACKENDS: dict[str, Fault] = {
     "at once": HEALTHY,
     "in 50 ms": Fault("slow", delay_s=0.05),
@@ -128,6 +132,23 @@ def measure_wall(rounds: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def measure_gaps(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+    """By prompt and subject, the medians of how much later an event loop is than with the bare SDK, in ms; `bare`: how late it is."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with FaultServer() as server, subjects(LOOPS, server.url) as made:
+        for one in made:
+            one.make("plain", 2)
+        for prompt, call in GAPS.items():
+            taken: dict[str, dict[str, list[float]]] = {one.name: {"gap_made_ms": [], "gap_behind_ms": []} for one in made}
+            for _ in range(rounds):
+                took = {one.name: one.make(call, 1) for one in made}
+                for name, fields in taken.items():
+                    for field, each in fields.items():
+                        each.append(took[name][field] - (took[BARE][field] if name != BARE else 0.0))
+            found[prompt] = {name: {field: statistics.median(each) for field, each in by.items()} for name, by in taken.items()}
+    return found
+
+
 def measure_start(rounds: int) -> dict[str, dict[str, float]]:
     """By subject, the medians of its set-up: ms of wall time and MB."""
     starts: dict[str, list[dict[str, float]]] = {OWN: [], TRACED: [], "genai-openai": [], PUBLISHED: [], "wrapper": [], "span": []}
@@ -175,6 +196,12 @@ def rows(results: dict[str, Any]) -> Iterator[str]:
         other = f"{wall[PUBLISHED] / 1000:.1f}" if PUBLISHED in wall else "minutes: not run"
         yield f"| {behaviour} | {wall[OWN] / 1000:.1f} | {other} |"
     yield ""
+    yield "| how much later an event loop is, prompt of 10 MB | bare SDK, ms | payi-otel, more | genai-openai, more | published SDK, more |"
+    yield "|---|---|---|---|---|"
+    for field, when in {"gap_made_ms": "at worst while the call is made", "gap_behind_ms": "p99 behind the call"}.items():
+        for prompt, late in results["gaps"].items():
+            yield (f"| {when}, {prompt} | " + " | ".join(f"{late[name][field]:.1f}" for name in LOOPS) + " |")
+    yield ""
     yield "| set-up, beside importing the SDK | ÷ payi-otel's time | MB |"
     yield "|---|---|---|"
     for name, start in results["start"].items():
@@ -199,6 +226,7 @@ def main() -> int:
     results: dict[str, Any] = {"python": platform.python_version(), "rounds": arguments.rounds}
     results["cpu"] = measure_cpu(NAMES, arguments.rounds)
     results["wall"] = measure_wall(max(arguments.rounds // 3, 3))
+    results["gaps"] = measure_gaps(max(arguments.rounds // 3, 3))
     results["start"] = measure_start(max(arguments.rounds // 3, 3))
     results["queue"] = measure_queue(10_000)
     results["drained"] = {"single": drain(False, 0.005, 2000), "together": drain("auto", 0.005, 2000)}

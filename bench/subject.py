@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -35,6 +36,12 @@ ANSWER = {
 }
 WAITING = "q" * 2_600
 """A prompt whose packet has 4 KB."""
+HUGE = "The quick brown fox jumps over the lazy dog.\n" * 220_000
+"""10 MB."""
+HUGE_IMAGE = "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAA" * 410_000
+GAP_CALLS = 8
+TICK_S, THINKING_S, BETWEEN_S = 0.001, 0.02, 0.2
+"""How often the event loop looks at the clock; how long the provider takes; what is between two calls, for the work behind them."""
 ATTRIBUTES = {f"gen_ai.request.attribute_{number}": number for number in range(20)}
 NAMES = ("bare", "payi-otel", "payi-otel, traced", "genai-openai", "payi", "wrapper", "span", "encode")
 """The second one: in an application that has a tracer provider, so that calls have spans; the first one's have none."""
@@ -68,10 +75,15 @@ class Calls:
             own = content.replace(b'"chatcmpl-1"', f'"chatcmpl-{next(numbers)}"'.encode())
             return httpx2.Response(200, headers={"content-type": kind}, content=own)
 
+        async def answer_later(request: Any) -> Any:
+            await asyncio.sleep(THINKING_S)
+            return answer(request)
+
         transport = httpx2.MockTransport(answer)
         arguments: dict[str, Any] = {"api_key": "k", "base_url": "http://provider.test/v1", "max_retries": 0}
         self.client = openai.OpenAI(**arguments, http_client=httpx2.Client(transport=transport))
         self._asynchronous = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=transport))
+        self._slow = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(answer_later)))
         self._messages = [{"role": "user", "content": "Hello."}]
         self._large = [{"role": "user", "content": LARGE}]
         self._waiting = [{"role": "user", "content": WAITING}]
@@ -102,6 +114,40 @@ class Calls:
                 await asyncio.gather(*(client.chat.completions.create(model=MODEL, messages=self._messages) for _ in range(100)))
 
         asyncio.run(ask())
+
+    def gaps_text(self) -> dict[str, float]:
+        """What an event loop waits for while calls with a prompt of 10 MB are made in it."""
+        return asyncio.run(self._gaps([{"role": "user", "content": HUGE}]))
+
+    def gaps_image(self) -> dict[str, float]:
+        """The same with an image in the prompt."""
+        parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": HUGE_IMAGE}}]
+        return asyncio.run(self._gaps([{"role": "user", "content": parts}]))
+
+    async def _gaps(self, messages: list[dict[str, Any]]) -> dict[str, float]:
+        """How late the event loop is, in ms: at worst while a call is made (the median of the calls), and behind it (p99)."""
+        late: list[float] = []
+        made, behind = [], []
+
+        async def tick() -> None:
+            due = time.perf_counter()
+            while True:
+                due = max(due, time.perf_counter()) + TICK_S
+                await asyncio.sleep(due - time.perf_counter())
+                late.append((time.perf_counter() - due) * 1000)
+
+        ticking = asyncio.create_task(tick())
+        async with self._slow() as client:
+            for _ in range(GAP_CALLS):
+                late.clear()
+                await client.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+                await asyncio.sleep(0)
+                made.append(max(late))
+                late.clear()
+                await asyncio.sleep(BETWEEN_S)
+                behind += late
+        ticking.cancel()
+        return {"gap_made_ms": statistics.median(made), "gap_behind_ms": statistics.quantiles(behind, n=100)[-1]}
 
 
 def instrument(name: str, url: str | None) -> Callable[[], None]:
@@ -256,13 +302,14 @@ def main() -> int:
         call, times = getattr(calls, asked["call"]), asked["times"]
         wall, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
         for _ in range(times):
-            call()
+            found = call()
         wall, thread = time.perf_counter() - wall, time.thread_time() - thread
         if asked.get("flush", True):
             flush()
         total = time.process_time() - process
         took = {"wall_us": wall, "call_us": thread, "total_us": total}
-        print(json.dumps({name: seconds / times * 1e6 for name, seconds in took.items()} | {"rss_mb": _rss_mb()}), flush=True)
+        each = {name: seconds / times * 1e6 for name, seconds in took.items()}
+        print(json.dumps(each | {"rss_mb": _rss_mb()} | (found or {})), flush=True)
     os._exit(0)  # what is still queued is not part of it
 
 
