@@ -24,6 +24,9 @@ from subject import CHUNKS, NAMES
 
 HERE = Path(__file__).parent
 OWN, TRACED, PUBLISHED, BARE = "payi-otel", "payi-otel, traced", "payi", "bare"
+TO_FILE = "payi-otel, into a file"
+NOBODY = "http://127.0.0.1:9"
+"""A Pay-i to which nothing is sent."""
 FLOOR = ("span", "encode")
 """What a call cannot do without: its span, and its packet."""
 
@@ -150,11 +153,11 @@ def measure_gaps(rounds: int) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def measure_start(rounds: int) -> dict[str, dict[str, float]]:
-    """By subject, the medians of its set-up: ms of wall time and MB."""
-    starts: dict[str, list[dict[str, float]]] = {OWN: [], TRACED: [], "genai-openai": [], PUBLISHED: [], "wrapper": [], "span": []}
+    """By subject, the medians of its set-up: ms of wall time and MB. Nothing is sent yet."""
+    starts: dict[str, list[dict[str, float]]] = {OWN: [], TO_FILE: [], "genai-openai": [], PUBLISHED: [], "wrapper": [], "span": []}
     for _ in range(rounds):
         for name, each in starts.items():
-            one = Subject(name)
+            one = Subject(OWN if name == TO_FILE else name, NOBODY if name == OWN else None)
             each.append(one.start)
             one.close()
     return {

@@ -19,3 +19,24 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_http_client_comes_without_its_command_line() -> None:
+    """Neither rich nor click is loaded to send packets; `httpx.main` is there all the same, and what it calls is httpx's own."""
+    code = """
+import sys, payi_otel
+payi_otel.payi_instrument(payi=payi_otel.Payi(api_key="test-key", base_url="http://127.0.0.1:9"))
+import httpx
+assert httpx.Client
+print([name for name in ("rich", "click", "pygments", "httpx._main") if name in sys.modules])
+try:
+    httpx.main(["--help"], prog_name="httpx")
+except SystemExit as end:
+    print(end.code)
+import httpx._main
+print(httpx._main.main.name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-2:]) == ("[]", ["0", "main"])
+    assert "httpx <URL>" in done.stdout
