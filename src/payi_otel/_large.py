@@ -73,8 +73,8 @@ class Marks:
 
     def _are_in(self, text: bytes) -> bool:
         """Where quotation marks are few, a text is split there: that goes through it once, however many words there are."""
-        if text.count(b'"') * _FEW <= len(text):
-            return not self._words.isdisjoint(text.split(b'"')) or self._are_others_in(text)
+        if self._words and text.count(b'"') * _FEW <= len(text):
+            return not self._words.isdisjoint(text.split(b'"')[1:-1]) or self._are_others_in(text)
         read = text.decode("latin-1")  # `in` takes twice as long in `bytes`
         for mark in self._texts:  # noqa: SIM110 - `any` over a generator costs more than a short text
             if mark in read:
@@ -118,6 +118,8 @@ def decode(data: bytes, max_chars: int | None = None) -> str:
     Raises:
         UnicodeDecodeError: It is none.
     """
+    if len(data) <= SLICE:
+        return data.decode()
     view, start, chars, parts = memoryview(data), 0, 0, []
     while start < len(data):
         text, used = codecs.utf_8_decode(view[start : start + SLICE], "strict", start + SLICE >= len(data))

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from payi_otel._json import to_json
 from payi_otel._large import SLICE, give_way
 from payi_otel.semconv import MAX_NUMBER
 
+_TIMES: Final = ("end_to_end_latency_ms", "time_to_first_token_ms", "time_to_first_completion_token_ms")
+
 
 def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """A packet's body with its counts in the range the API takes; the same values where nothing is odd."""
     wire = dict(body)
-    if "units" in wire:
+    if "units" in wire and not _are_counts(wire["units"]):
         wire["units"] = _to_units(wire["units"])
-    for name, value in wire.items():
-        if name[-3:] == "_ms" and value is not None:
+    for name in _TIMES:
+        value = wire.get(name)
+        if value is not None:
             wire[name] = _to_count(value)
     return wire
 
 
 def to_wire_json(body: Mapping[str, Any]) -> bytes:
     """The same as `to_json` of it, but long texts are encoded in slices."""
-    if not any(_is_long(value) for value in body.values()):
+    if not (_is_long(body.get("provider_request_json")) or _is_long(body.get("provider_response_json"))):
         return to_json(body)
     parts: list[bytes] = []
     for name, value in body.items():
@@ -76,14 +79,23 @@ def _groups(values: list[Any]) -> Iterator[list[Any]]:
     yield few
 
 
+def _are_counts(units: Any) -> bool:
+    """Whether units are what they should be, as ours are."""
+    if type(units) is not dict:
+        return False
+    for sides in units.values():
+        if type(sides) is not dict:
+            return False
+        for count in sides.values():
+            if type(count) is not int or not 0 <= count <= MAX_NUMBER:
+                return False
+    return True
+
+
 def _to_units(units: Any) -> Any:
-    if not isinstance(units, dict | Mapping):
+    if not isinstance(units, Mapping):
         return {}
-    return {
-        unit: {side: _to_count(count) for side, count in sides.items()}
-        for unit, sides in units.items()
-        if type(sides) is dict or isinstance(sides, Mapping)
-    }
+    return {unit: {side: _to_count(count) for side, count in sides.items()} for unit, sides in units.items() if isinstance(sides, Mapping)}
 
 
 def _to_count(value: Any) -> int:

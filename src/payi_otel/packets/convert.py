@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from types import CodeType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
+from msgspec.structs import replace
 
 from payi_otel import semconv
 from payi_otel._json import to_json
@@ -30,8 +31,8 @@ logger = logging.getLogger("payi.instrument")
 
 _MAX_FRAMES = 4096
 """Frames whose text is remembered: a program makes its calls from the same few places."""
-_frames: dict[tuple[int, int, bool], tuple[CodeType, str]] = {}
-"""By the `id` of a code, which is kept with its text so that no other gets its id: to hash a code takes longer than all of this."""
+_frames: tuple[dict[tuple[int, int], tuple[str, CodeType]], ...] = ({}, {})
+"""Without their source, and with it. By the `id` of a code, which is kept so that no other gets it: hashing a code takes its time."""
 
 _SAFE_RESPONSE_HEADERS = ("content-type", "date", "x-request-id", "request-id", "apim-request-id", "retry-after", "server")
 _SAFE_RESPONSE_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-", "x-ms-", "x-amzn-", "cf-ray")
@@ -155,9 +156,10 @@ def _body(payload: Payload, price: PriceAs, content: Content | None, rules: Pack
 
 
 def _timestamp(at_ns: int) -> str:
-    """ISO 8601 in UTC, with microseconds."""
-    second_s, rest_ns = divmod(at_ns, 1_000_000_000)
-    return f"{_to_second(second_s)}.{rest_ns // 1000:06d}+00:00"
+    """ISO 8601 in UTC, with microseconds where it is between two seconds."""
+    second_s, rest_us = divmod((at_ns + 500) // 1000, 1_000_000)
+    fraction = f".{rest_us:06d}" if rest_us else ""
+    return f"{_to_second(second_s)}{fraction}+00:00"
 
 
 @lru_cache(maxsize=16)  # packets that wait have been made of calls of the same few seconds
@@ -203,21 +205,19 @@ def _facts(payload: Payload, *, logs: bool) -> dict[str, str]:
 
 def stack_lines(payload: Payload, *, source: bool) -> list[str]:
     """The caller's stack as text, outermost first. Without `source`, code that may quote a prompt is left out."""
-    return [_frame_text(code, offset, source=source) for code, offset in payload.stack]
+    known = _frames[source]
+    return [(known.get((id(code), at)) or _read_frame(code, at, source=source))[0] for code, at in payload.stack]
 
 
-def _frame_text(code: CodeType, offset: int, *, source: bool) -> str:
-    known = _frames.get((id(code), offset, source))
-    if known is not None:
-        return known[1]
+def _read_frame(code: CodeType, offset: int, *, source: bool) -> tuple[str, CodeType]:
     number = next((line for start, end, line in code.co_lines() if start <= offset < end and line is not None), code.co_firstlineno)
     text = f'File "{code.co_filename}", line {number}, in {code.co_name}'
     if source and (said := linecache.getline(code.co_filename, number).strip()):
         text += f"\n    {said}"
-    if len(_frames) >= _MAX_FRAMES:
-        _frames.clear()
-    _frames[id(code), offset, source] = (code, text)
-    return text
+    if len(_frames[source]) >= _MAX_FRAMES:
+        _frames[source].clear()
+    frame = _frames[source][id(code), offset] = (text, code)
+    return frame
 
 
 def _said(payload: Payload, content: Content | None, *, logs: bool) -> dict[str, Any]:
