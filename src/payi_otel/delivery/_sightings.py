@@ -101,11 +101,11 @@ class Call:
         return copy
 
 
-_Facts = tuple[str | None, str, str | None, str | None, int, int, tuple[int | None, int | None] | None]
-"""A payload's response id, category, model, the answer's model, start (ns), duration (ms) and totals."""
+_Facts = tuple[int, "str | None", str, "str | None", "str | None", int, int, "tuple[int | None, int | None] | None"]
+"""A call's trace, and of its payload: response id, category, model, the answer's model, start (ns), duration (ms) and totals."""
 
 
-class _Sighting:
+class Sighting:
     """A call that is remembered; made of its facts when it is asked for."""
 
     __slots__ = ("_of",)
@@ -118,11 +118,16 @@ class _Sighting:
         """It, the same one at each look."""
         of = self._of
         if isinstance(of, tuple):
-            response_id, category, model, response_model, start_ns, latency_ms, totals = of
+            trace_id, response_id, category, model, response_model, start_ns, latency_ms, totals = of
             facts = Payload(_NOBODY, category, "", model=model, started_at_ns=start_ns, latency_ms=latency_ms, response_id=response_id)
             facts.response_model, facts.usage = response_model, Usage({}, *totals) if totals is not None else None
-            of = self._of = Call(facts, 0, OWN_SCOPES, is_sent=True)
+            of = self._of = Call(facts, trace_id, OWN_SCOPES, is_sent=True)
         return of
+
+    @property
+    def response_id(self) -> str | None:
+        """The call's, where it is the provider's own."""
+        return _known_id(self._of[1], OWN_SCOPES) if isinstance(self._of, tuple) else self._of.response_id
 
 
 def _known_id(response_id: str | None, scope_name: str) -> str | None:
@@ -139,16 +144,22 @@ class Sightings:
 
     def clear(self) -> None:
         """Forgets all."""
-        self._unread: deque[_Facts] = deque()
-        """Of calls that no span tells of: to append them is all that is done in a call. They are read when a span tells of another one."""
-        self._by_id: OrderedDict[str, list[_Sighting]] = OrderedDict()  # a plain dict takes longer to find its oldest, the more it forgot
-        self._recent: deque[_Sighting] = deque(maxlen=_MAX_RECENT)
+        self._unread: deque[Sighting] = deque()
+        """Calls of ours: to append them is all that is done in a call. They are read when another scope's span tells of one."""
+        self._by_id: OrderedDict[str, list[Sighting]] = OrderedDict()  # a plain dict takes longer to find its oldest, the more it forgot
+        self._recent: deque[Sighting] = deque(maxlen=_MAX_RECENT)
 
-    def note(self, payload: Payload) -> None:
-        """Remembers a call of ours that is billed and that no span tells of."""
+    def note(self, payload: Payload, trace_id: int = 0) -> Sighting:
+        """Remembers a call of ours that is billed.
+
+        Args:
+            payload: The call.
+            trace_id: Of its span, if it has one.
+        """
         usage = payload.usage
-        self._unread.append(
+        sighting = Sighting(
             (
+                trace_id,
                 payload.response_id,
                 payload.category,
                 payload.model,
@@ -158,22 +169,24 @@ class Sightings:
                 usage and (usage.input_tokens, usage.output_tokens),
             )
         )
+        self._unread.append(sighting)
         if len(self._unread) > _MAX_BY_ID:
             with suppress(IndexError):  # another thread has read them all
                 self._unread.popleft()
+        return sighting
 
     def add(self, call: Call) -> None:
         """Remembers a call that is billed. Threads do so at once, and no lock is held: each step here is one of the interpreter's."""
         self._read()
-        self._add(call.response_id, _Sighting(call))
+        self._add(Sighting(call))
 
     def _read(self) -> None:
         with suppress(IndexError):
             while True:
-                facts = self._unread.popleft()
-                self._add(_known_id(facts[0], OWN_SCOPES), _Sighting(facts))
+                self._add(self._unread.popleft())
 
-    def _add(self, response_id: str | None, sighting: _Sighting) -> None:
+    def _add(self, sighting: Sighting) -> None:
+        response_id = sighting.response_id
         if response_id is not None:
             same = self._by_id.setdefault(response_id, [])
             same.append(sighting)

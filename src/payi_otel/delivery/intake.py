@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from payi_otel._guard import log_fault
 from payi_otel.context.scope import Scope, current_scope
-from payi_otel.delivery._sightings import Call, sightings
+from payi_otel.delivery._sightings import Call, Sighting, sightings
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes, scope_of_span
 from payi_otel.packets.merging import fill_in, finished
@@ -70,7 +70,7 @@ class Intake:
         """By what stands above them, calls that have ended inside it."""
         self._has_unsent = False
         """Something of `_late` or `_waiting` is still to be sent, perhaps."""
-        self._ended: OrderedDict[int, Call] = OrderedDict()
+        self._ended: OrderedDict[int, Sighting] = OrderedDict()
         self._due: deque[Payload] = deque()
         """What is settled, on its way to the queue."""
         self._unfinished: dict[str, Call] = {}
@@ -194,6 +194,9 @@ class Intake:
     def _take_own(self, span: ReadableSpan, payload: Payload | None, below: list[Call], above: int | None) -> None:
         """A call of ours. Without its payload it is on its way already, or costs nothing: then nothing inside it does."""
         assert span.context is not None
+        if payload is not None and above is None and not below:
+            _keep(self._ended, span.context.span_id, sightings.note(payload, span.context.trace_id), _MAX_REMEMBERED)
+            return
         facts = payload
         if facts is None:
             read = read_call(span, Scope())
@@ -206,7 +209,7 @@ class Intake:
             for call in same:
                 if call.payload is not None:
                     fill_in(payload, call.payload)
-        _keep(self._ended, span.context.span_id, own, _MAX_REMEMBERED)
+        _keep(self._ended, span.context.span_id, Sighting(own), _MAX_REMEMBERED)
         sightings.add(own)
         self._pass_up([*(call for call in below if call not in same), own], above)
 
@@ -223,7 +226,7 @@ class Intake:
             call.end_ns = time.time_ns()  # a stream's span may say that it ended when the stream began (LlamaIndex)
         same = [inner for inner in below if inner.is_same_as(call)] or _summed_up_by(call, below)
         _merge(call, same)
-        _keep(self._ended, span.context.span_id, call.known(), _MAX_REMEMBERED)
+        _keep(self._ended, span.context.span_id, Sighting(call.known()), _MAX_REMEMBERED)
         if is_early and not same:
             self._has_unsent = True
             self._late[span.context.span_id] = (call, above)  # what is inside it may know more, and ends in a moment
@@ -236,7 +239,8 @@ class Intake:
 
     def _pass_up(self, calls: Iterable[Call], above: int | None) -> None:
         """To what stands above, while that is open; else to the queue."""
-        ended = self._ended.get(above) if above is not None else None
+        known = self._ended.get(above) if above is not None else None
+        ended = known.call if known is not None else None
         if above in self._late:
             calls, above, ended = self._with_late(calls, above), self._late.pop(above)[1], None
         for call in calls:

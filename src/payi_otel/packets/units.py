@@ -63,14 +63,18 @@ class Usage(NamedTuple):
 
     def to_attributes(self) -> dict[str, int]:
         """The standard span attributes; details are left out where they are zero."""
-        pairs = {
-            semconv.USAGE_INPUT_TOKENS: self.input_tokens,
-            semconv.USAGE_OUTPUT_TOKENS: self.output_tokens,
-            semconv.USAGE_CACHE_READ: self.cache_read_tokens or None,
-            semconv.USAGE_CACHE_WRITE: self.cache_write_tokens or None,
-            semconv.USAGE_REASONING: self.reasoning_tokens or None,
-        }
-        return {name: min(count, _MAX_INT64) for name, count in pairs.items() if count is not None}
+        attributes: dict[str, int] = {}
+        if self.input_tokens is not None:
+            attributes[semconv.USAGE_INPUT_TOKENS] = min(self.input_tokens, _MAX_INT64)
+        if self.output_tokens is not None:
+            attributes[semconv.USAGE_OUTPUT_TOKENS] = min(self.output_tokens, _MAX_INT64)
+        if self.cache_read_tokens:
+            attributes[semconv.USAGE_CACHE_READ] = min(self.cache_read_tokens, _MAX_INT64)
+        if self.cache_write_tokens:
+            attributes[semconv.USAGE_CACHE_WRITE] = min(self.cache_write_tokens, _MAX_INT64)
+        if self.reasoning_tokens:
+            attributes[semconv.USAGE_REASONING] = min(self.reasoning_tokens, _MAX_INT64)
+        return attributes
 
 
 def as_large_context(units: Mapping[str, Units]) -> dict[str, Units]:
