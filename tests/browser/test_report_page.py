@@ -160,8 +160,8 @@ def test_spend_is_of_prices_alone(opened: Any, tmp_path: Path) -> None:
     prices = tmp_path / "prices.csv"
     prices.write_text("category,resource,unit,input,output\n,gpt-5,text,0.001,0.01\n,gpt-5,text_cache_read,0.0001,\n")
     report = opened([packet(), packet("bob", resource="other")], "--prices", str(prices))
-    assert report.page.locator("dd").first.inner_text().split("\n") == ["3.30", "of 1 calls"]
-    assert report.page.locator("#notes").inner_text() == "1 calls have no price; spend is that of the others. Without a price: other."
+    assert report.page.locator("dd").first.inner_text().split("\n") == ["3.30", "of 1 call"]
+    assert report.page.locator("#notes").inner_text() == "1 call has no price; spend is that of the others. Without a price: other."
     assert report.page.locator("#bars-at").inner_text() == "2026-01-01 10:20: 3.30 (gpt-5 3.30)"
 
 

@@ -320,10 +320,10 @@ def test_what_waits_in_a_spool_is_counted(spool: tuple[Path, Spool]) -> None:
     before = {file.name: file.read_bytes() for file in directory.iterdir()}
     said = spooled(directory)
     assert [state for state, _, _ in said] == ["ok", "ok"]
-    assert "3 packet(s) wait in it" in said[1][1]
+    assert "waiting in it: 3 packets" in said[1][1]
     process.close()
     said = spooled(directory)
-    assert said[2][:2] == ("note", "3 of them are of processes that have ended")
+    assert said[2][:2] == ("note", "left by processes that have ended: 3 of them")
     assert f"payi-otel replay --spool {directory}" in said[2][2]
     assert {file.name: file.read_bytes() for file in directory.iterdir()} == before
 
@@ -343,9 +343,9 @@ def test_damage_in_a_spool_is_a_problem(spool: tuple[Path, Spool]) -> None:
     (directory / "quarantine" / "x.damaged").write_bytes(b"x" * 2048)
     said = spooled(directory, problems=True)
     text = "\n".join(f"{state} {found}" for state, found, _ in said)
-    assert "problem 2 place(s) in it are damaged" in text
-    assert "problem 1 file(s) in it cannot be read" in text
-    assert f"note what was damaged is in {directory / 'quarantine'}: 1 file(s), 2 KiB" in text
+    assert "problem damaged in it: 2 places" in text
+    assert "problem 1 file in it cannot be read" in text
+    assert f"note what was damaged is in {directory / 'quarantine'}: 1 file, 2 KiB" in text
 
 
 @posix
@@ -399,8 +399,8 @@ def test_a_program_is_run_and_its_calls_are_shown(world: dict[str, Any], ingest:
     done = run(world, RECORDED + "\nprint(sys.argv[1:])", arguments=("--offline", "x"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("['--offline', 'x']\n")
-    assert "ok       program: ended with exit code 0; 1 process(es) gave an account\n" in done.stdout
-    assert "ok       calls: 127.0.0.1: 1 request(s), 1 packet(s)\n" in done.stdout
+    assert "ok       program: ended with exit code 0; 1 process gave an account\n" in done.stdout
+    assert "ok       calls: 127.0.0.1: 1 request, 1 packet\n" in done.stdout
     assert "ok       packets: 1 made, 1 delivered, 0 lost, 0 kept on disk\n" in done.stdout
     assert len(ingest.packets) == 1
 
@@ -409,7 +409,7 @@ def test_calls_that_are_not_recorded_are_a_problem(world: dict[str, Any]) -> Non
     """By host, and with what to do."""
     done = run(world, UNSEEN)
     assert done.returncode == 1
-    assert "problem  calls: 127.0.0.1: 1 request(s), 0 packet(s): calls are not recorded\n         -> make these calls" in done.stdout
+    assert "problem  calls: 127.0.0.1: 1 request, 0 packets: calls are not recorded\n         -> make these calls" in done.stdout
 
 
 def test_json_is_json_whatever_the_program_prints(world: dict[str, Any], ingest: IngestServer) -> None:
@@ -430,7 +430,7 @@ def test_without_a_key_a_program_is_looked_at_offline(world: dict[str, Any], ing
     done = run({**world, "PAYI_API_KEY": ""}, RECORDED)
     assert done.returncode == 1
     assert "problem  key: PAYI_API_KEY is not set\n" in done.stdout
-    assert "ok       calls: 127.0.0.1: 1 request(s), 1 packet(s)\n" in done.stdout
+    assert "ok       calls: 127.0.0.1: 1 request, 1 packet\n" in done.stdout
     assert ingest.requests == []
 
 
@@ -458,11 +458,15 @@ def test_a_program_that_loses_packets_is_a_problem(world: dict[str, Any], ingest
 @pytest.mark.parametrize(
     ("code", "said", "status"),
     [
-        ("import sys; sys.exit(3)", "note     program: ended with exit code 3; 1 process(es)", 0),
+        ("import sys; sys.exit(3)", "note     program: ended with exit code 3; 1 process", 0),
         ("import os; os._exit(0)", "problem  program: nothing was recorded in it", 1),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", f"note     program: ended with signal {int(signal.SIGKILL)}; 0", 1),
         ("", "note     calls: no GenAI call was seen", 0),
-        ("import os; open(os.environ['_PAYI_OTEL_ACCOUNT'], 'a').write('{}\\n[]\\nno json\\n')", "note     program: 3 line(s)", 0),
+        (
+            "import os; open(os.environ['_PAYI_OTEL_ACCOUNT'], 'a').write('{}\\n[]\\nno json\\n')",
+            "note     program: 3 lines of its account cannot be read",
+            0,
+        ),
         ("import os; os.remove(os.environ['_PAYI_OTEL_ACCOUNT'])", "problem  program: nothing was recorded in it", 1),
     ],
 )
@@ -484,8 +488,8 @@ def test_a_signal_to_the_doctor_is_the_programs(world: dict[str, Any], ingest: I
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     out, _ = process.communicate(timeout=60)
-    assert f"program: ended with signal {int(signal.SIGTERM)}; 1 process(es) gave an account\n" in out
-    assert "calls: 127.0.0.1: 1 request(s), 1 packet(s)\n" in out
+    assert f"program: ended with signal {int(signal.SIGTERM)}; 1 process gave an account\n" in out
+    assert "calls: 127.0.0.1: 1 request, 1 packet\n" in out
     assert len(ingest.packets) == 1
 
 

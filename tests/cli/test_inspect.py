@@ -93,7 +93,7 @@ def test_json_has_all_of_it(capture: Path, tmp_path: Path) -> None:
     shown = inspect(capture, "--prices", prices).stdout
     assert "15.4000" not in rows(shown, "model")[0]
     assert rows(shown, "model")[0][-1] == "14.0000"
-    assert "1 calls are in no price table; the cost is that of the others" in shown
+    assert "1 call is in no price table; the cost is that of the others" in shown
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, None])

@@ -232,7 +232,7 @@ def test_prices_are_the_users(tmp_path: Path) -> None:
         code, out, _ = watching.end()
     assert out.splitlines()[2:] == [
         "00:00:00  other  text 10 → 5  100 ms  user2  HTTP 429",
-        "3 calls, 1 of them failed, units 30 → 15, cost 20.0000 (1 calls without a price)",
+        "3 calls, 1 of them failed, units 30 → 15, cost 20.0000 (1 call without a price)",
     ]
     assert code == 0
 
@@ -436,7 +436,7 @@ def test_a_tap_refuses_what_pay_i_would(tmp_path: Path) -> None:
         assert post(watching.tap, "/api/v1/ingest", dict(make_packet(2).body), content_type=None)[0] == 400
         watching.out.wait_for("ada\n")
         code, out, errors = watching.end()
-    assert out.splitlines()[-1] == "1 calls, 0 of them failed, units 10 → 5"
+    assert out.splitlines()[-1] == "1 call, 0 of them failed, units 10 → 5"
     assert errors.count("payi-otel watch: a packet was refused, as Pay-i would: ") == 6
     assert code == 1
 

@@ -224,6 +224,11 @@ def largest_first(groups: Mapping[str, Group]) -> list[tuple[str, Group]]:
     return sorted(groups.items(), key=lambda item: (*(-size for size in item[1].size), item[0]))
 
 
+def in_order(dimension: str, groups: Mapping[str, Group]) -> list[tuple[str, Group]]:
+    """The groups of a dimension as they are shown: hours as they follow, all else by size."""
+    return sorted(groups.items()) if dimension == "hour" else largest_first(groups)
+
+
 def key_of(record: Mapping[str, Any], dimension: str) -> str:
     """Which group of a dimension a record is in."""
     if dimension == "hour":

@@ -17,6 +17,7 @@ from typing import Any, Final
 from payi_otel._environ import FLAG_PREFIX
 from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
 from payi_otel.cli._launch import command_line, flush
+from payi_otel.cli._words import counted
 from payi_otel.delivery._handover import ACCOUNT_VARIABLE
 
 _OFFLINE: Final = FLAG_PREFIX + "PAYI_OTEL_OFFLINE_INSTRUMENTATION_FILE_NAME"
@@ -107,10 +108,11 @@ def judge(account: Account) -> list[Check]:
     """What is to be said of it."""
     checks = list[Check]()
     code = f"signal {-account.exit_code}" if account.exit_code < 0 else f"exit code {account.exit_code}"
-    text = f"ended with {code}; {account.processes} process(es) gave an account"
+    text = f"ended with {code}; {counted(account.processes, 'process', 'processes')} gave an account"
     checks.append(Check("program", NOTE if account.exit_code else OK, text))
     if account.strange:
-        checks.append(Check("program", NOTE, f"{account.strange} line(s) of its account are none", "all processes must use one payi-otel"))
+        text = f"{counted(account.strange, 'line')} of its account cannot be read"
+        checks.append(Check("program", NOTE, text, "all processes must use one payi-otel"))
     if not account.processes:
         remedy = "it must be a Python of this environment, end in an orderly way, and not have OTEL_SDK_DISABLED or another PYTHONPATH set"
         checks.append(Check("program", PROBLEM, "nothing was recorded in it, not even that there was nothing", remedy))
@@ -131,7 +133,7 @@ def judge(account: Account) -> list[Check]:
 
 def _judge_host(host: str, calls: Mapping[str, int], is_unbilled: bool) -> Check:
     made, packets = calls["requests"], calls["packets"]
-    text = f"{host}: {made} request(s), {packets} packet(s)"
+    text = f"{host}: {counted(made, 'request')}, {counted(packets, 'packet')}"
     if is_unbilled:
         remedy = "make these calls through one of the SDKs below, imported in this process; or see what is said of it there"
         return Check("calls", PROBLEM, f"{text}: calls are not recorded", remedy)

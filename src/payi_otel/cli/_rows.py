@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from payi_otel.semconv import STATUS_WITHOUT_HTTP
+
 CALL_PROPERTY = "call"
 """The request property in which the demo names a call."""
 
@@ -26,7 +28,7 @@ class Row:
     @property
     def failed(self) -> bool:
         """Whether the provider refused the call, or never answered."""
-        return not 200 <= self.status < 299
+        return not 200 <= self.status < STATUS_WITHOUT_HTTP
 
     def to_json(self) -> dict[str, Any]:
         """The row with its field names."""

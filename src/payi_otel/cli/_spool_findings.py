@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
+from payi_otel.cli._words import counted
 from payi_otel.delivery._aside import DEAD_LETTERS, QUARANTINE
 from payi_otel.delivery._segment import Content
 from payi_otel.delivery.spool import MAX_SEGMENT_BYTES
@@ -96,18 +97,18 @@ def _contents(path: Path, max_bytes: int) -> Iterator[Check]:
     for segment in sorted(path.glob("*.seg")):
         _count(segment, held)
     size = f"{held.bytes / 1024:.0f} KiB"
-    yield Check(_NAME, OK, f"{held.living + held.left} packet(s) wait in it, {size}")
+    yield Check(_NAME, OK, f"waiting in it: {counted(held.living + held.left, 'packet')}, {size}")
     if held.left:
-        text = f"{held.left} of them are of processes that have ended"
+        text = f"left by processes that have ended: {held.left} of them"
         yield Check(_NAME, NOTE, text, f"the next process delivers them, or: payi-otel replay --spool {path}")
     if max_bytes and held.bytes >= max_bytes:
         text = f"ingest_retry.spool_max_bytes={max_bytes} are in use: new packets are kept in memory only"
         yield Check(_NAME, PROBLEM, text, f"payi-otel replay --spool {path}, or allow more")
     if held.damaged:
-        text = f"{held.damaged} place(s) in it are damaged; each may have been a packet"
+        text = f"damaged in it: {counted(held.damaged, 'place')}, each of which may have been a packet"
         yield Check(_NAME, PROBLEM, text, f"see to the disk; whoever takes them over keeps the bytes in {path / QUARANTINE}")
     if held.unreadable:
-        yield Check(_NAME, PROBLEM, f"{held.unreadable} file(s) in it cannot be read", f"chown them to this user: {path}")
+        yield Check(_NAME, PROBLEM, f"{counted(held.unreadable, 'file')} in it cannot be read", f"chown them to this user: {path}")
     yield from _aside(path / QUARANTINE, "what was damaged", "look at it and delete it: prompts may be in it")
     yield from _aside(path / DEAD_LETTERS, "packets that Pay-i refused for good", "read the reasons in it, put them right, and delete it")
 
@@ -153,4 +154,4 @@ def _aside(path: Path, what: str, remedy: str) -> Iterator[Check]:
     except OSError:
         return
     if sizes:
-        yield Check(_NAME, NOTE, f"{what} is in {path}: {len(sizes)} file(s), {sum(sizes) / 1024:.0f} KiB", remedy)
+        yield Check(_NAME, NOTE, f"{what} is in {path}: {counted(len(sizes), 'file')}, {sum(sizes) / 1024:.0f} KiB", remedy)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,7 +15,9 @@ from payi_otel.captures.prices import PriceError, PriceTable
 from payi_otel.captures.reading import Capture
 from payi_otel.cli._errors import WrongUsage
 
-_LOOK_EVERY = 1000
+BROKEN: Final = 1
+"""Exit code of a command that could not read everything."""
+_LOOK_EVERY: Final = 1000
 """Packets between two looks at how far it is: a look costs more than a packet."""
 
 files_argument = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
@@ -91,6 +93,12 @@ class Captures:
                 if self._matches(record):
                     yield record
             self._counts.append(read)
+
+    def say_broken(self, command: str) -> int:
+        """Says which files were, and where; the command's exit code: `BROKEN` where one was, else 0."""
+        for file, where in self.broken.items():
+            click.echo(f"payi-otel {command}: {file} is broken {where}; what is behind it is not counted", err=True)
+        return BROKEN if self.broken else 0
 
     def _read(self, file: Path) -> Iterator[Mapping[str, Any]]:
         capture = Capture(file)

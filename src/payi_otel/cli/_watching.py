@@ -13,7 +13,8 @@ import click
 
 from payi_otel.captures.prices import PriceTable
 from payi_otel.captures.summary import Summary, units_of
-from payi_otel.cli.inspect import printable, to_table
+from payi_otel.cli._tables import printable, to_table
+from payi_otel.cli._words import counted
 from payi_otel.delivery._handover import to_line
 from payi_otel.packets.model import IngestPacket
 
@@ -24,7 +25,9 @@ _SHOWN_S: Final = 0.25
 """Between two pictures."""
 _MINUTE_S: Final = 60
 _MAX_LINES: Final = 50
+"""Last packets that are kept: no terminal is much higher."""
 _MAX_LINE_CHARS: Final = 500
+"""Of a packet's line: names may be of any length."""
 _OTHER_ROWS: Final = 9
 """Of a picture: title, totals, blank lines, the table's head and caption."""
 
@@ -64,9 +67,9 @@ class Tally:
     def totals(self) -> str:
         """Of all that was seen."""
         total = self.summary.total
-        said = f"{total.calls:,} calls, {total.errors:,} of them failed, units {total.tokens_in:,} → {total.tokens_out:,}"
+        said = f"{counted(total.calls, 'call')}, {total.errors:,} of them failed, units {total.tokens_in:,} → {total.tokens_out:,}"
         if total.priced:
-            said += f", cost {total.cost:,.4f}" + (f" ({total.unpriced:,} calls without a price)" if total.unpriced else "")
+            said += f", cost {total.cost:,.4f}" + (f" ({counted(total.unpriced, 'call')} without a price)" if total.unpriced else "")
         return said
 
 
@@ -195,10 +198,10 @@ class View:
 
 def to_output(tally: Tally, *, as_json: bool, title: str, dimension: str, top: int) -> Lines | View:
     """How it is shown here: on a terminal that can, as a view."""
-    from rich.console import Console
-
     if as_json:
         return JsonLines(tally)
+    from rich.console import Console
+
     if not sys.stdout.isatty() or Console().is_dumb_terminal:
         return Lines(tally)
     return View(tally, title=title, dimension=dimension, top=top)

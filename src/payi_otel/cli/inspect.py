@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payi_otel.captures.summary import Group, Summary, largest_first
+from payi_otel.captures.summary import Summary
 from payi_otel.cli._summing import Captures, files_argument, prices_option, read_prices, where_option
+from payi_otel.cli._tables import to_table
+from payi_otel.cli._words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-BROKEN = 1
 BY = ("model", "use case", "user", "account", "hour")
-_MIN_NAME = 13
-_GAP = 2
-"""Columns of a terminal between two of the table's, and at its edges together."""
-_CAN_GO = ("1st token", "cached", "p99 ms", "p50 ms", "failed")
-"""What is left out where there is no room, the first first: what was used, and what it cost, is not."""
 _WIDTH_ELSEWHERE = 200
+"""Columns: all that a table has, with names of a hundred characters."""
 DESCRIPTION = """Show what captures hold: calls, errors, units, latency, and cost where prices are known, by model, use case, user, account
 and hour.
 
@@ -56,16 +52,14 @@ def command(
 ) -> int:
     """Reads every file, and shows what they hold together; 0 where all were whole."""
     captures = Captures(files, filters)
-    summary, broken = Summary(read_prices(price_file)), captures.broken
+    summary = Summary(read_prices(price_file))
     for record in captures.records():
         summary.add(record)
     if as_json:
-        click.echo(json.dumps({**summary.to_json(), "broken": broken}, indent=2))
+        click.echo(json.dumps({**summary.to_json(), "broken": captures.broken}, indent=2))
     else:
         _show(summary, [name.replace("-", " ") for name in dimensions] or list(BY), top, has_prices=price_file is not None)
-    for file, where in broken.items():
-        click.echo(f"payi-otel inspect: {file} is broken {where}; what is behind it is not counted", err=True)
-    return BROKEN if broken else 0
+    return captures.say_broken("inspect")
 
 
 def _show(summary: Summary, dimensions: Sequence[str], top: int, *, has_prices: bool) -> None:
@@ -75,7 +69,7 @@ def _show(summary: Summary, dimensions: Sequence[str], top: int, *, has_prices: 
         console.print("no packets")
         return
     span = f", {summary.first[:19]} to {summary.last[:19]}" if summary.first else ""
-    console.print(f"{total.calls:,} calls, {total.errors:,} of them failed{span}", markup=False, highlight=False)
+    console.print(f"{counted(total.calls, 'call')}, {total.errors:,} of them failed{span}", markup=False, highlight=False)
     for name in dimensions:
         groups = summary.by[name]
         if len(groups) > 1 or "-" not in groups or len(dimensions) == 1:
@@ -84,7 +78,8 @@ def _show(summary: Summary, dimensions: Sequence[str], top: int, *, has_prices: 
             console.print(table)
     if total.unpriced and (total.priced or has_prices):
         text = "the cost is that of the others" if total.priced else "so no cost is known"
-        console.print(f"{total.unpriced:,} calls are in no price table; {text}", markup=False, highlight=False)
+        are = "is" if total.unpriced == 1 else "are"
+        console.print(f"{counted(total.unpriced, 'call')} {are} in no price table; {text}", markup=False, highlight=False)
 
 
 def _console() -> Console:
@@ -95,56 +90,3 @@ def _console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_ELSEWHERE
     return console
-
-
-def to_table(name: str, groups: dict[str, Group], top: int, width: int, *, has_cost: bool) -> tuple[Table, int]:
-    """The largest groups of a dimension as rows, without the columns that there is no room for, and the width that it needs."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [(key, _cells(group, has_cost=has_cost)) for key, group in _ordered(name, groups)[:top]]
-    widths = {title: max(len(title), *(len(cells[title]) for _, cells in rows)) + _GAP for title in rows[0][1]}
-    left_out = []
-    for title in _CAN_GO:
-        if _MIN_NAME + sum(widths.values()) + _GAP > width:
-            del widths[title]
-            left_out.append(title)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column(name, overflow="fold", min_width=_MIN_NAME)
-    for title in widths:
-        table.add_column(title, justify="right", no_wrap=True)
-    for key, cells in rows:
-        table.add_row(Text(printable(key)), *(Text(cells[title]) for title in widths))
-    more = [f"{len(groups) - top:,} more; --top shows them"] if len(groups) > top else []
-    more += [f"no room for {', '.join(left_out)}"] if left_out else []
-    table.caption = "; ".join(more) or None
-    return table, _MIN_NAME + sum(widths.values()) + _GAP
-
-
-def _cells(group: Group, *, has_cost: bool) -> dict[str, str]:
-    """Its numbers by the titles of their columns."""
-    cells = {
-        "calls": f"{group.calls:,}",
-        "failed": f"{group.errors:,}",
-        "in → out": f"{group.tokens_in:,} → {group.tokens_out:,}",
-        "p50 ms": _ms(group.latency.percentile(50)),
-        "p99 ms": _ms(group.latency.percentile(99)),
-        "1st token": _ms(group.first_token.percentile(50)),
-        "cached": "-" if group.cache_share is None else f"{group.cache_share:.0%}",
-    }
-    return {**cells, "cost": f"{group.cost:,.4f}" if group.priced else "-"} if has_cost else cells
-
-
-def _ordered(name: str, groups: dict[str, Group]) -> list[tuple[str, Group]]:
-    """Hours as they follow, all else by size."""
-    return sorted(groups.items()) if name == "hour" else largest_first(groups)
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def printable(text: str) -> str:
-    """Without what could steer a terminal: names are the captured application's."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)

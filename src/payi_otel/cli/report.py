@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from payi_otel.cli._errors import WrongUsage
 from payi_otel.cli._summing import Captures, files_argument, prices_option, read_prices, where_option
+from payi_otel.cli._words import counted
 
-BROKEN = 1
 _PRIVATE = 0o600
 """It names users."""
 DESCRIPTION = """Write a page that shows what captures hold: spend or units over time by model, use case, user and account, latency and time
@@ -54,10 +55,8 @@ def command(files: Sequence[Path], output: Path, filters: tuple[str, ...], price
     if as_json:
         click.echo(json.dumps({"file": str(output), "calls": summary.total.calls, "broken": captures.broken}))
     else:
-        click.echo(f"{output}: {summary.total.calls:,} calls")
-    for file, where in captures.broken.items():
-        click.echo(f"payi-otel report: {file} is broken {where}; what is behind it is not counted", err=True)
-    return BROKEN if captures.broken else 0
+        click.echo(f"{output}: {counted(summary.total.calls, 'call')}")
+    return captures.say_broken("report")
 
 
 def _check(output: Path, inputs: Sequence[Path]) -> None:
@@ -79,5 +78,7 @@ def _write(output: Path, page: str) -> None:
             file.write(page)
         temporary.replace(output)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
         raise WrongUsage(f"-o {output} cannot be written ({fault.strerror})") from None
+    finally:  # Ctrl-C may end it, too
+        with suppress(OSError):
+            temporary.unlink()

@@ -16,11 +16,10 @@ import click
 from payi_otel.captures.filters import Matches
 from payi_otel.captures.following import Event, Follower
 from payi_otel.cli._errors import WrongUsage
-from payi_otel.cli._summing import prices_option, read_prices, read_where, where_option
+from payi_otel.cli._summing import BROKEN, prices_option, read_prices, read_where, where_option
 from payi_otel.cli._tap import HOST, Tap
 from payi_otel.cli._watching import Lines, Tally, View, to_output
 
-BROKEN: Final = 1
 _TICK_S: Final = 0.25
 """Between two looks at the file, and at whether it is to end."""
 DESCRIPTION = """Show a running process's calls as they come: totals, a table, and the last packets.

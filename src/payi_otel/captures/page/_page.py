@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from payi_otel.captures.series import Series
-from payi_otel.captures.summary import DIMENSIONS, Durations, Group, Summary, largest_first
+from payi_otel.captures.summary import DIMENSIONS, Durations, Group, Summary, in_order
 
 _ESCAPES: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 """In JSON the same; in HTML neither the end of a script nor the begin of a comment."""
@@ -64,8 +64,7 @@ def to_data(source: Source, summary: Summary, series: Series) -> dict[str, Any]:
 
 
 def _rows(dimension: str, groups: Mapping[str, Group]) -> list[dict[str, Any]]:
-    ordered = sorted(groups.items()) if dimension == "hour" else largest_first(groups)
-    return [{"name": name, **_numbers(group)} for name, group in ordered]
+    return [{"name": name, **_numbers(group)} for name, group in in_order(dimension, groups)]
 
 
 def _cells(groups: Mapping[str, Mapping[str, Group]], buckets: list[str]) -> list[dict[str, Any]]:

@@ -49,14 +49,14 @@ function choose(select, options, changed) {
 
 function showHead() {
   const span = data.first ? `, ${data.first.slice(0, 16).replace("T", " ")} to ${data.last.slice(0, 16).replace("T", " ")} UTC` : "";
-  at("scope").append(`${count(total.calls)} calls${span}, of `, ...data.files.flatMap((file, place) => [place ? ", " : "", named(file)]));
+  at("scope").append(`${calls(total.calls)}${span}, of `, ...data.files.flatMap((file, place) => [place ? ", " : "", named(file)]));
   if (data.where.length) at("scope").append("; only where ", named(data.where.join(" and ")));
   const note = (...parts) => at("notes").append(make("li", {}, ...parts));
   for (const [file, why] of data.broken) note(named(file), ` is broken ${why}; what is behind it is not counted.`);
   if (total.cost === null) note("No cost is known: the captures hold none, and no price table was given (--prices).");
   else if (total.unpriced) {
     const models = data.tables[0].rows.filter((row) => row.unpriced).map((row) => row.name);
-    note(`${count(total.unpriced)} calls have no price; spend is that of the others. Without a price: `,
+    note(`${calls(total.unpriced)} ${total.unpriced === 1 ? "has" : "have"} no price; spend is that of the others. Without a price: `,
       ...models.slice(0, 5).flatMap((name, place) => [place ? ", " : "", named(name)]), models.length > 5 ? ` and ${count(models.length - 5)} more.` : ".");
   }
   at("made").textContent = `Made by payi-otel ${data.version}. Times are UTC. Percentiles are right to 2 %.`
@@ -66,7 +66,7 @@ function showHead() {
 function showTiles() {
   const tile = (name, value, more) => at("tiles").append(
     make("div", {}, make("dt", {}, name), make("dd", {}, value, ...(more ? [make("small", {}, more)] : []))));
-  if (total.cost !== null) tile("spend", cost(total.cost), total.unpriced ? `of ${count(total.calls - total.unpriced)} calls` : "");
+  if (total.cost !== null) tile("spend", cost(total.cost), total.unpriced ? `of ${calls(total.calls - total.unpriced)}` : "");
   tile("calls", count(total.calls));
   tile("failed", count(total.errors), total.calls ? percent(total.errors / total.calls) : "");
   tile("units in", short.format(sums(total.units, 0)), count(sums(total.units, 0)));
