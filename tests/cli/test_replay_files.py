@@ -28,10 +28,10 @@ def environ(server: IngestServer | None, key: str = API_KEY) -> dict[str, str]:
     return {**os.environ, "PAYI_BASE_URL": url, "PAYI_API_KEY": key}
 
 
-def replay(server: IngestServer | None, *arguments: str | Path, key: str = API_KEY) -> subprocess.CompletedProcess[str]:
+def replay(server: IngestServer | None, *arguments: str | Path, key: str = API_KEY, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environ(server, key))
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={**environ(server, key), **variables})
 
 
 @pytest.fixture
@@ -188,6 +188,12 @@ def test_a_dry_run_sends_nothing(capture: Path) -> None:
     assert [file.name for file in capture.parent.iterdir()] == ["capture.json"]
 
 
+def test_a_dry_run_names_the_address_that_the_run_would_use(capture: Path) -> None:
+    """Also one that stands in a flag of the launcher's."""
+    done = replay(None, capture, "--dry-run", OTEL_PAYI_BASE_URL="https://pay-i.example")
+    assert done.stdout == f"{capture}: 10 packets would be sent to https://pay-i.example, 0 were sent before\n"
+
+
 def test_a_broken_file_is_sent_as_far_as_it_goes(capture: Path) -> None:
     """And it is said where it breaks; what is no packet is refused here."""
     whole = capture.read_bytes()
@@ -219,6 +225,7 @@ def test_what_is_no_packet_is_refused_here(tmp_path: Path) -> None:
         (("--rate", "0", "x"), "--rate"),
         (("--timeout", "-1", "x"), "--timeout"),
         (("pipe",), "pipe is no file that can be read twice"),
+        (("--dry-run", "--spool", "."), "--dry-run is for files"),
     ],
 )
 def test_wrong_usage_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from payi_otel._environ import variable
 from payi_otel._json import to_json
 from payi_otel.captures.reading import Capture
 from payi_otel.cli._errors import WrongUsage
+from payi_otel.clients import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from payi_otel.context.scope import Scope
 from payi_otel.delivery._ticket import Ticket
 from payi_otel.delivery.outcome import EncodedPacket, Fate
@@ -109,7 +111,7 @@ class Replay:
 
     def look(self) -> Report:
         """Counts what would be sent."""
-        self.report.url = os.environ.get("PAYI_BASE_URL") or "https://api.pay-i.com"
+        self.report.url = variable(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
         for record in self._records():
             if _to_packet(record) is not None:
                 self.report.waiting += 1

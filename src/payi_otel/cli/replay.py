@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from payi_otel.cli._errors import WrongUsage
+from payi_otel.cli._words import counted
 from payi_otel.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def command(
     """Sends everything there is; 0 where nothing is left."""
     captures = [file for file in files if not file.is_dir()]
     directories = [*spools, *(file for file in files if file.is_dir())]
-    _check(captures, directories, rejected)
+    _check(captures, directories, rejected, dry_run)
     try:
         reports = [_replay_capture(file, rate, dry_run, again, rejected, timeout_s) for file in captures]
-        accounts = [_replay_spool(directory, dry_run, timeout_s) for directory in directories]
+        accounts = [_replay_spool(directory, timeout_s) for directory in directories]
     except ConfigurationError as error:
         raise WrongUsage(str(error)) from None
     except OSError as fault:
@@ -84,12 +85,14 @@ def command(
     return 0 if is_done else LEFT
 
 
-def _check(captures: Sequence[Path], directories: Sequence[Path], rejected: Path | None) -> None:
+def _check(captures: Sequence[Path], directories: Sequence[Path], rejected: Path | None, dry_run: bool) -> None:
     if not captures and not directories:
         raise click.UsageError("give a capture FILE to send, or --spool DIRECTORY")
     for directory in directories:
         if not directory.is_dir():
             raise WrongUsage(f"{directory} is no directory")
+    if dry_run and directories:
+        raise click.UsageError("--dry-run is for files: a spool is not read without taking it over; payi-otel doctor says what is in it")
     for capture in captures:
         if not capture.exists():
             raise WrongUsage(f"{capture} is not there: give a file that was written by offline_instrumentation, or a spool directory")
@@ -106,15 +109,13 @@ def _replay_capture(file: Path, rate: float | None, dry_run: bool, again: bool, 
     return replay.look() if dry_run else replay.send()
 
 
-def _replay_spool(directory: Path, dry_run: bool, timeout_s: float) -> tuple[Path, Stats]:
+def _replay_spool(directory: Path, timeout_s: float) -> tuple[Path, Stats]:
     from payi_otel.clients import to_target
     from payi_otel.config import load_settings
     from payi_otel.delivery.queue import DeliveryQueue
     from payi_otel.delivery.spool import Spool
     from payi_otel.exporters.http import HttpSink
 
-    if dry_run:
-        raise click.UsageError("--dry-run is for files: a spool is not read without taking it over; payi-otel doctor says what is in it")
     settings, target = load_settings(None), to_target(None)
     queue = DeliveryQueue(
         HttpSink(target, bulk=settings.ingest_bulk),
@@ -136,7 +137,8 @@ def _is_done(account: Stats) -> bool:
 
 def _show_capture(report: Report, dry_run: bool) -> None:
     if dry_run:
-        click.echo(f"{report.file}: {report.waiting} packets would be sent to {report.url}, {report.sent_before} were sent before")
+        waiting = counted(report.waiting, "packet")
+        click.echo(f"{report.file}: {waiting} would be sent to {report.url}, {report.sent_before} were sent before")
     else:
         counts = f"accepted {report.accepted}, duplicate {report.duplicate}, rejected {report.rejected_count}, left {report.left}"
         click.echo(f"{report.file}: {counts}")
