@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from openai_shapes import completion
 from ports import reserved_port
-from provider_server import ProviderServer, Reply
 
 from payi_otel.testing import IngestServer
 
@@ -23,21 +19,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 SHOWN = re.compile(r"<!-- shown: ([a-z ]+) -->\n<!-- block: held by [^\n]* -->\n```python\n(.*?)\n```", re.DOTALL)
 BLOCKS = dict(SHOWN.findall(PAGE.read_text(encoding="utf-8")))
 USERS = ["ann", "bob", "cleo", "dan"]
-
-
-@pytest.fixture
-def provider() -> Iterator[ProviderServer]:
-    """Answers each chat with an id of its own."""
-    server = ProviderServer()
-    server.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
-    yield server
-    server.close()
-
-
-def environment(provider: ProviderServer, ingest: IngestServer) -> dict[str, str]:
-    """Where both are."""
-    servers = {"PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url, "OPENAI_BASE_URL": provider.url + "/v1", "OPENAI_API_KEY": "k"}
-    return {**os.environ, **servers, "PAYI_OTEL_INGEST_BULK": "false"}
 
 
 def users(ingest: IngestServer) -> list[str | None]:
@@ -60,17 +41,17 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_function_has_sent_its_packets_when_it_returns(provider: ProviderServer, ingest: IngestServer) -> None:
+def test_a_function_has_sent_its_packets_when_it_returns(environment: dict[str, str], ingest: IngestServer) -> None:
     """Its process ends without a word."""
     code = BLOCKS["function"] + FROZEN
-    done = subprocess.run([sys.executable, "-c", code], env=environment(provider, ingest), capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert users(ingest) == USERS
 
 
 @pytest.mark.parametrize("more", [(), ("--preload",)], ids=["", "preloaded"])
 def test_gunicorns_workers_deliver_when_they_are_stopped(
-    more: tuple[str, ...], provider: ProviderServer, ingest: IngestServer, tmp_path: Path
+    more: tuple[str, ...], environment: dict[str, str], ingest: IngestServer, tmp_path: Path
 ) -> None:
     """Each request's call is its user's, once."""
     pytest.importorskip("gunicorn")
@@ -78,7 +59,7 @@ def test_gunicorns_workers_deliver_when_they_are_stopped(
     with reserved_port() as port:
         command = ["-m", "gunicorn", "orders:app", "--bind", f"127.0.0.1:{port}", "--workers", "2", "--graceful-timeout", "30", *more]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment(provider, ingest), **quiet) as process:
+        with subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment, **quiet) as process:
             for user in USERS:
                 assert asked(f"http://127.0.0.1:{port}/?{user}") == "Hello there."
             process.send_signal(signal.SIGTERM)
@@ -104,11 +85,11 @@ for cell in json.loads(sys.argv[1]):
 
 
 @pytest.mark.parametrize("times", [1, 3], ids=["once", "again and again"])
-def test_a_notebooks_cells_make_one_packet_a_call(times: int, provider: ProviderServer, ingest: IngestServer, tmp_path: Path) -> None:
+def test_a_notebooks_cells_make_one_packet_a_call(times: int, environment: dict[str, str], ingest: IngestServer, tmp_path: Path) -> None:
     """Through a real interactive shell: `await` at the top of a cell, and the first cell run more than once."""
     pytest.importorskip("IPython")
     cells = json.dumps([*([BLOCKS["first cell"]] * times), BLOCKS["second cell"]])
-    env = {**environment(provider, ingest), "IPYTHONDIR": str(tmp_path)}
+    env = {**environment, "IPYTHONDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", NOTEBOOK, cells], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     (packet,) = ingest.requests

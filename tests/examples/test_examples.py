@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,38 +15,21 @@ from typing import Any
 
 import httpx
 import pytest
-from openai_shapes import completion
 from ports import reserved_port
-from provider_server import ProviderServer, Reply
 
 from payi_otel.testing import IngestServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def provider() -> Iterator[ProviderServer]:
-    """Answers each chat with an id of its own."""
-    server = ProviderServer()
-    server.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
-    yield server
-    server.close()
-
-
-def environment(provider: ProviderServer, ingest: IngestServer) -> dict[str, str]:
-    """Where the example finds both."""
-    servers = {"PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url, "OPENAI_BASE_URL": provider.url + "/v1", "OPENAI_API_KEY": "k"}
-    return {**os.environ, **servers, "PAYI_OTEL_INGEST_BULK": "false", "PYTHONUNBUFFERED": "1"}
-
-
 @contextmanager
-def served(command: list[str], provider: ProviderServer, ingest: IngestServer) -> Iterator[str]:
+def served(command: list[str], environment: dict[str, str]) -> Iterator[str]:
     """The URL of a service, which is told to end as an operator does."""
     with (
         reserved_port() as port,
         subprocess.Popen(
             [sys.executable, "-m", *(word.format(port=port) for word in command)],
-            env=environment(provider, ingest),
+            env=environment,
             cwd=EXAMPLES,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -83,19 +65,19 @@ def asked_by(ingest: IngestServer) -> Counter[tuple[str, str]]:
     )
 
 
-def test_a_thousand_requests_at_once_are_each_their_users(provider: ProviderServer, ingest: IngestServer) -> None:
+def test_a_thousand_requests_at_once_are_each_their_users(environment: dict[str, str], ingest: IngestServer) -> None:
     """FastAPI, one event loop, fifty at a time."""
     pytest.importorskip("fastapi")
-    with served(["uvicorn", "--port", "{port}", "--log-level", "warning", "fastapi_app:app"], provider, ingest) as url:
+    with served(["uvicorn", "--port", "{port}", "--log-level", "warning", "fastapi_app:app"], environment) as url:
         asyncio.run(ask_all(url, 1000, "/ask", ["I am {}"]))
     assert asked_by(ingest) == Counter({(f"user-{number}", f"I am {number}"): 1 for number in range(1000)})
     assert {packet["headers"]["xproxy-usecase-name"] for packet in ingest.packets} == {"fastapi-example"}
 
 
-def test_threads_and_pools_know_whose_request_it_is(provider: ProviderServer, ingest: IngestServer) -> None:
+def test_threads_and_pools_know_whose_request_it_is(environment: dict[str, str], ingest: IngestServer) -> None:
     """Flask, threads, and one pool for all requests."""
     pytest.importorskip("flask")
-    with served(["flask", "--app", "flask_app", "run", "--port", "{port}"], provider, ingest) as url:
+    with served(["flask", "--app", "flask_app", "run", "--port", "{port}"], environment) as url:
         asyncio.run(ask_all(url, 200, "/compare", ["Is it {}?", "Or {}?"]))
     expected = {(f"user-{number}", question.format(number)): 1 for number in range(200) for question in ("Is it {}?", "Or {}?")}
     assert asked_by(ingest) == Counter(expected)
@@ -103,13 +85,13 @@ def test_threads_and_pools_know_whose_request_it_is(provider: ProviderServer, in
     assert set(by_user.values()) == {2}, "both questions of a request are one instance of its use case"
 
 
-def test_a_script_says_what_became_of_its_packets(provider: ProviderServer, ingest: IngestServer, tmp_path: Path) -> None:
+def test_a_script_says_what_became_of_its_packets(environment: dict[str, str], ingest: IngestServer, tmp_path: Path) -> None:
     """Each line is an instance of its own."""
     lines = tmp_path / "lines.txt"
     lines.write_text("one\ntwo\nthree\n")
     done = subprocess.run(
         [sys.executable, "batch.py", str(lines)],
-        env=environment(provider, ingest),
+        env=environment,
         cwd=EXAMPLES,
         capture_output=True,
         text=True,
@@ -132,9 +114,9 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_function_that_is_frozen_has_sent_its_packets(provider: ProviderServer, ingest: IngestServer) -> None:
+def test_a_function_that_is_frozen_has_sent_its_packets(environment: dict[str, str], ingest: IngestServer) -> None:
     """Its process ends without a word; a Pay-i that is dead holds an event up no longer than it is given."""
-    done = subprocess.run([sys.executable, "-c", FROZEN], env=environment(provider, ingest), cwd=EXAMPLES, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", FROZEN], env=environment, cwd=EXAMPLES, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert asked_by(ingest) == Counter({(f"user-{number}", f"I am {number}"): 1 for number in range(3)})
 
