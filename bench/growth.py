@@ -41,10 +41,7 @@ class Answering:
     """An `openai` client whose method is the real one's wrapper around nothing."""
 
     def __init__(self) -> None:
-        completions = openai.resources.chat.completions.Completions
-        inner = completions.create.__wrapped__  # type: ignore[attr-defined]
-        wrapper = completions.create._self_wrapper  # type: ignore[attr-defined]
-        del inner
+        wrapper = openai.resources.chat.completions.Completions.create._self_wrapper  # type: ignore[attr-defined]
         self.client = openai.OpenAI(api_key="k", base_url="http://provider.test/v1")
         answer = openai.types.chat.ChatCompletion.model_validate(ANSWER)
         numbers = itertools.count(1)

@@ -18,15 +18,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai_shapes import completion
+from provider_server import ProviderServer, Reply
 
 import payi_otel
 from payi_otel.delivery.stats import Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.testing import IngestServer
-
-sys.path.insert(0, str(Path(__file__).parent / "openai"))
-from openai_shapes import completion
-from provider_server import ProviderServer, Reply
 
 openai = pytest.importorskip("openai")
 CALL: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi."}]}
@@ -37,14 +35,6 @@ def undone() -> Iterator[None]:
     """What a test instrumented is taken away."""
     yield
     payi_otel.shutdown(5)
-
-
-@pytest.fixture
-def provider() -> Iterator[ProviderServer]:
-    """A scripted provider."""
-    server = ProviderServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture
