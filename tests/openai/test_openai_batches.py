@@ -81,6 +81,25 @@ async def test_a_file_that_is_read_in_pieces_is_recorded_as_far_as_it_was_read(
     assert len(packets(5)) == 5, "one piece holds all lines, of which the embedding's id is known from the first file"
 
 
+@pytest.mark.parametrize("size", [1, 16, 100, 5000])
+def test_a_file_may_be_read_in_pieces_of_any_size(instrument: Any, client: Any, provider: Any, packets: Any, size: int) -> None:
+    """What says that it is a batch's may come in the second piece, or in parts."""
+    instrument()
+    provider.script(Reply(FILE, headers=JSONL))
+    with client.files.with_streaming_response.content("file-1") as response:
+        assert b"".join(response.iter_bytes(size)) == FILE.encode()
+    assert by_resource(packets(3)) == EXPECTED
+
+
+@pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999"])
+def test_an_odd_time_costs_no_results(instrument: Any, client: Any, provider: Any, packets: Any, stamp: str) -> None:
+    """The result is dated now, and those behind it are read."""
+    instrument()
+    provider.script(Reply(FILE.replace("1700000000", stamp), headers=JSONL))
+    client.files.content("file-1")
+    assert by_resource(packets(3)) == EXPECTED
+
+
 def test_a_results_packet_is_whole(instrument: Any, client: Any, provider: Any, ingest: Any, packets: Any) -> None:
     """To whom the reader is; when it was made, by the answer; the answer itself."""
     instrument()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -97,8 +98,12 @@ async def _collect_async(inner: AsyncIterator[bytes], reading: Prepared) -> Asyn
 
 
 def _keep(pieces: list[bytes], piece: bytes) -> None:
-    """All of a batch's file; of any other the first piece, which says that it is another."""
-    if not pieces or _MARK in pieces[0][:_MARKED_BYTES]:
+    """All of a batch's file; of any other its beginning, which says that it is another."""
+    if not pieces:
+        pieces.append(piece)
+    elif len(pieces[0]) < _MARKED_BYTES:  # the caller may read it in pieces of any size
+        pieces[0] += piece
+    elif _MARK in pieces[0][:_MARKED_BYTES]:
         pieces.append(piece)
 
 
@@ -115,5 +120,5 @@ def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
         answer = _READERS.get(str(answered.get("object")), _read_image)(answered)
         if billed.is_first(answer.response_id or get(result, "id")):
             made_at_s = answered.get("created") or answered.get("created_at")
-            made_at_s = int(made_at_s) if isinstance(made_at_s, int | float) else None
+            made_at_s = int(made_at_s) if isinstance(made_at_s, int | float) and math.isfinite(made_at_s) else None
             yield to_payload(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
