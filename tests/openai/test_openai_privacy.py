@@ -200,17 +200,21 @@ def exploding(explode: Callable[..., Any]) -> Any:
 def test_failures_inside_answers_say_nothing(
     instrument: Any, client: Any, provider: Any, ingest: Any, application: Any, lines: list[str], way: str
 ) -> None:
-    """Responses fail inside a 200, by event or by status; some servers put sentences where codes belong."""
+    """An answer fails inside a 200, by event or by status; some servers put sentences where codes belong."""
     exporter = application()
     scope, headers = quietly(way, instrument)
     error = {"code": "canary code, a sentence", "message": "canary message"}
     failed = response(id="resp_2", status="failed", error=error, output=[call("weather", '{"city":"canary"}')])
     event = {"type": "error", "code": "canary code, a sentence", "message": "canary message", "param": "canary", "sequence_number": 9}
-    provider.script(Reply(failed), Reply(events=[*events()[:6], event], done=False))
+    broken = {"error": {"type": "canary type, a sentence", "message": "canary message"}}
+    provider.script(Reply(failed), Reply(events=[*events()[:6], event], done=False), Reply(events=[chunk("canary"), broken]))
     with scope:
         client.responses.create(model="gpt-4.1", input="canary", instructions="canary", extra_headers=headers)
         list(client.responses.create(model="gpt-4.1", input="canary", stream=True, extra_headers=headers))
-    assert_quiet(ingest, exporter, lines, 2)
+        asked = {"model": "gpt-4.1", "messages": [], "stream": True, "extra_headers": headers}
+        with client.chat.completions.with_streaming_response.create(**asked) as streamed:  # whose reader raises nothing
+            assert b"canary type" in b"".join(streamed.iter_bytes())
+    assert_quiet(ingest, exporter, lines, 3)
 
 
 def test_mismatch_warning_quotes_nothing(

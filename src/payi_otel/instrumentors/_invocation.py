@@ -31,6 +31,7 @@ from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
+from payi_otel.instrumentors._values import is_code
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
 
@@ -258,8 +259,9 @@ class Invocation:
             remember(answer.response_id, payload.ticket)
         payload.resource_scope = answer.resource_scope
         payload.properties.update(answer.properties)
-        if error is None:
-            payload.failure = answer.failure
+        if error is None and answer.failure is not None:
+            code, text = answer.failure
+            payload.failure = code if is_code(code) else "error", text
 
     def _makes_packet(self, answer: Answer) -> bool:
         return not answer.unbilled and not self.exchange.is_proxied
@@ -283,7 +285,7 @@ class Invocation:
         span, payload = self._span, self.payload
         attributes = _end_attributes(reason, answer, payload, self.request)
         if error is not None or answer.failure is not None:
-            attributes[semconv.ERROR_TYPE] = _type_name(error) if error is not None else (answer.failure or ("_OTHER",))[0]
+            attributes[semconv.ERROR_TYPE] = _type_name(error) if error is not None else (payload.failure or ("_OTHER",))[0]
             # No description: a provider's error text may quote the prompt, and a span has content only where that is asked for.
             span.set_status(Status(StatusCode.ERROR))
         if is_said:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import output_type, read_parameters
-from payi_otel.instrumentors._values import count_of, get
+from payi_otel.instrumentors._values import count_of, get, is_code
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._images import read_image_tool
@@ -32,8 +31,6 @@ _OUTPUT_EVENTS = frozenset(
         "response.image_generation_call.partial_image",
     }
 )
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""An error code; a sentence in its place may quote the prompt, and codes stand on spans."""
 _FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -129,7 +126,7 @@ def _conversation(holder: Any) -> dict[str, str]:
 def _failure(error: Any, otherwise: str) -> tuple[str, str]:
     """A provider's error as (code, text)."""
     code = get(error, "code") or get(error, "type")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else otherwise, str(get(error, "message") or "")
+    return code if is_code(code) else otherwise, str(get(error, "message") or "")
 
 
 def _attributes(response: Any, tier: Any) -> dict[str, Any]:
