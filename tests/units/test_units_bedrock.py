@@ -224,6 +224,23 @@ def test_claude_streamed_is_read_as_claude(client: Any, provider: Any, instrumen
     assert packet["body"]["provider_response_function_calls"] == [{"name": "a", "arguments": "{}"}]
 
 
+def test_tool_calls_in_pieces_are_put_together(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Of families whose streams have OpenAI's shape: the first piece of a call has its name, the others the rest of its arguments."""
+    instrument()
+    pieces: list[list[dict[str, Any]]] = [
+        [{"index": 0, "id": "c1", "function": {"name": "a", "arguments": ""}}],
+        [{"index": 0, "function": {"arguments": '{"b":'}}],
+        [{"index": 0, "function": {"arguments": " 1}"}}, {"index": 1, "id": "c2", "function": {"name": "c"}}],
+    ]
+    events = [chunk({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}) for calls in pieces]
+    metrics = {"inputTokenCount": 4, "outputTokenCount": 9}
+    events.append(chunk({"choices": [{"index": 0, "finish_reason": "tool_calls"}], "amazon-bedrock-invocationMetrics": metrics}))
+    provider.script(Reply(events=events, headers=EVENT_STREAM))
+    list(client.invoke_model_with_response_stream(modelId="openai.gpt-oss-120b-1:0", body="{}")["body"])
+    (packet,) = packets()
+    assert packet["body"]["provider_response_function_calls"] == [{"name": "a", "arguments": '{"b": 1}'}, {"name": "c"}]
+
+
 def test_an_error_in_a_stream_is_one(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """The SDK raises it; the packet carries no 200."""
     from botocore.exceptions import EventStreamError

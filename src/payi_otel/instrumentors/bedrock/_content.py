@@ -42,13 +42,7 @@ class BedrockContent(CallContent):
         answers = [answer for answer in answers if isinstance(answer, dict)]
         yield from _converse_tools(answers)
         yield from read_tool_uses([answer for answer in answers if "type" in answer])
-        for answer in answers:
-            for choice in answer.get("choices") or ():
-                said = choice.get("message") or choice.get("delta") or {} if isinstance(choice, dict) else {}
-                for call in said.get("tool_calls") or ():
-                    function = call.get("function") or {}
-                    if function.get("name"):
-                        yield FunctionCall(function["name"], function.get("arguments"))
+        yield from _choice_tools(answers)
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Messages, system and tools, or the family's own name for its prompt."""
@@ -70,6 +64,23 @@ def _has_image(value: Any) -> bool:
     if isinstance(value, list):
         return any(_has_image(item) for item in value)
     return isinstance(value, dict) and (value.get("type") == "image" or "image" in value or _has_image(value.get("content")))
+
+
+def _choice_tools(answers: Sequence[dict[str, Any]]) -> Iterator[FunctionCall]:
+    """The tool calls of choices; in a stream, put together of their pieces, of which the first has the name."""
+    begun: dict[tuple[Any, Any], tuple[str, list[str]]] = {}
+    for answer in answers:
+        for choice in answer.get("choices") or ():
+            said = choice.get("message") or choice.get("delta") or {} if isinstance(choice, dict) else {}
+            for position, call in enumerate(said.get("tool_calls") or ()):
+                function = call.get("function") or {}
+                place = choice.get("index"), call.get("index", position)
+                _, pieces = begun.setdefault(place, (str(function.get("name") or ""), []))
+                if (piece := function.get("arguments")) is not None:
+                    pieces.append(piece if isinstance(piece, str) else to_json(piece).decode())
+    for name, pieces in begun.values():
+        if name:
+            yield FunctionCall(name, "".join(pieces) if pieces else None)
 
 
 def _converse_tools(answers: Sequence[dict[str, Any]]) -> Iterator[FunctionCall]:

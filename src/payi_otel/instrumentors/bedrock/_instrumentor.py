@@ -89,7 +89,7 @@ def _is_bedrock(instance: Any) -> bool:
     return str(instance.meta.service_model.service_name).startswith(_SERVICES)
 
 
-def _is_ours(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wrappers: dict[str, Any]) -> Any:
+def _wrapper_for(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wrappers: dict[str, Any]) -> Any:
     """The wrapper of a call's operation; None where the call is none of a model."""
     wrapper = wrappers.get(str(args[0] if args else kwargs.get("operation_name")))
     return wrapper if wrapper is not None and instance.meta.service_model.service_name == _SERVICE else None
@@ -102,7 +102,7 @@ def wrap_sync(binding: Binding) -> Callable[..., Any]:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not binding.active or not _is_bedrock(instance):
             return wrapped(*args, **kwargs)
-        wrapper = _is_ours(instance, args, kwargs, wrappers)
+        wrapper = _wrapper_for(instance, args, kwargs, wrappers)
         if wrapper is None:
             return send_without_baggage(wrapped, instance, args, kwargs)
         return wrapper(_with_body_read(partial(_send, wrapped)), instance, args, kwargs)
@@ -117,7 +117,7 @@ def wrap_async(binding: Binding) -> Callable[..., Any]:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not binding.active or not _is_bedrock(instance):
             return wrapped(*args, **kwargs)
-        wrapper = _is_ours(instance, args, kwargs, wrappers)
+        wrapper = _wrapper_for(instance, args, kwargs, wrappers)
         if wrapper is None:
             return send_without_baggage_async(wrapped, instance, args, kwargs)
         return wrapper(partial(_with_body_read_async, partial(_send_async, wrapped)), instance, args, kwargs)

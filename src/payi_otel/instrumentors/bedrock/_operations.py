@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel import semconv
 from payi_otel._json import to_json
-from payi_otel.instrumentors._claude import MessageStreamReader
+from payi_otel.instrumentors._claude import MessageStreamReader, read_usage
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import to_json as parsed
 from payi_otel.instrumentors._endpoint import read_endpoint
@@ -23,13 +23,13 @@ from payi_otel.instrumentors.bedrock._parameters import body_parameters, convers
 from payi_otel.instrumentors.bedrock._stream import FrameReader, show_result, tap_event_stream
 from payi_otel.instrumentors.bedrock._usage import (
     body_counts,
-    claude_usage,
     converse_counts,
     guardrail_counts,
     header_counts,
     listed_counts,
     policy_counts,
     to_usage,
+    with_guardrails,
 )
 from payi_otel.payload import ContentReader, Ticket
 from payi_otel.semconv import PayiCategories, PayiPropertyNames
@@ -48,7 +48,7 @@ def read_client(client: Any) -> ClientFacts:
 
 
 class BedrockOperation(Operation):
-    """What the four operations share. The caller's parameters are never changed, only copied."""
+    """What all operations share. The caller's parameters are never changed, only copied."""
 
     stream = False
     stream_key = ""
@@ -64,18 +64,17 @@ class BedrockOperation(Operation):
         traced = self._traced(params)
         if traced is not None:
             args, kwargs = ((args[0], traced, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "api_params": traced})
-        model = params.get("modelId")
+        model, guardrail = params.get("modelId"), self.guardrail(params)
         request = Request(
             client=read_client(instance),
             model=model if isinstance(model, str) and model else None,
             args=args,
             kwargs=kwargs,
-            attributes={**self.parameters(params), **read_parameters({"id": self.guardrail(params)[0]}, _GUARDRAIL)},
+            attributes={**self.parameters(params), **read_parameters({"id": guardrail[0]}, _GUARDRAIL)},
             stream=self.stream,
         )
         if isinstance(model, str) and "embed" in model:
             request.operation = "embeddings"
-        guardrail = self.guardrail(params)
         request.on_answer = lambda invocation, answer: self.complete(invocation, answer, guardrail)
         return request
 
@@ -269,7 +268,7 @@ class InvokeModel(BedrockOperation):
         body, headers, model = result
         problems: list[str] = []
         guardrails = guardrail_counts(get(body, "amazon-bedrock-trace"))
-        usage = claude_usage(body, model, guardrails) if get(body, "type") == "message" else None
+        usage = with_guardrails(read_usage(get(body, "usage"), model), guardrails) if get(body, "type") == "message" else None
         if usage is None:
             counts = {**listed_counts(body), **header_counts(headers), **body_counts(body, problems)}
             usage = to_usage(counts, guardrails, problems)
@@ -375,9 +374,7 @@ class _ChunkReader(FrameReader):
         problems: list[str] = []
         if self._claude is not None:
             answer = self._claude.answer()
-            usage = answer.usage
-            if usage is not None and self._guardrails:
-                usage = usage._replace(units={**usage.units, **_units_of(self._guardrails)})
+            usage = with_guardrails(answer.usage, self._guardrails)
             answer = replace(answer, usage=usage, properties={**answer.properties, **intervened(self._action)})
         else:
             counts = {**converse_counts(self._metrics, problems), **body_counts({"usage": self._usage}, problems)}
@@ -387,7 +384,3 @@ class _ChunkReader(FrameReader):
 
     def content(self, invocation: Invocation) -> ContentReader:
         return BedrockContent(invocation.exchange.request_body(), self.events, streamed=True)
-
-
-def _units_of(guardrails: Mapping[str, int]) -> Mapping[str, Any]:
-    return made.units if (made := to_usage({}, guardrails, [])) is not None else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from payi_otel.instrumentors._claude import read_usage as read_claude_usage
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.units import (
     REASONING,
@@ -147,21 +146,9 @@ def to_usage(counts: Counts, guardrails: Mapping[str, int], problems: list[str])
     )
 
 
-def claude_usage(body: Any, model: str | None, guardrails: Mapping[str, int]) -> Usage | None:
+def with_guardrails(usage: Usage | None, guardrails: Mapping[str, int]) -> Usage | None:
     """Claude's own usage, which tells more than Bedrock's, with the guardrails' units."""
-    usage = read_claude_usage(get(body, "usage"), model)
-    if usage is None or not guardrails:
-        return usage
-    units = {**usage.units, **_guardrail_units(guardrails)}
-    return Usage(
-        units,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-        usage.mismatch,
-    )
+    return usage._replace(units={**usage.units, **_guardrail_units(guardrails)}) if usage is not None and guardrails else usage
 
 
 def _guardrail_units(guardrails: Mapping[str, int]) -> dict[str, Units]:
