@@ -13,6 +13,7 @@ from typing import Any
 from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel._large import Marks
+from payi_otel.delivery._log import LimitedLog
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._content import CallContent, RecordingReader, texts_in
 from payi_otel.instrumentors._endpoint import read_endpoint
@@ -29,7 +30,9 @@ from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, FunctionCall
 from payi_otel.semconv import PayiCategories
 
-logger = logging.getLogger("payi.instrument")
+_log = LimitedLog(logging.getLogger("payi.instrument"))
+_WINDOW_S = 60.0
+"""Between two warnings: who works so makes many of them."""
 
 _COUNTS = {
     "prompt_token_count": "total_input_tokens",
@@ -109,7 +112,8 @@ def _parameters(body: Any) -> dict[str, Any]:
 
 def _asked_in_background(invocation: Invocation, answer: Answer) -> Answer:
     if answer.usage is None and answer.response_id is not None:
-        logger.warning("the interaction %s is made in the background: what it costs is not recorded", answer.response_id)
+        text = "the interaction %s is made in the background: what it costs is not recorded"
+        _log.write(logging.WARNING, "background", _WINDOW_S, text, answer.response_id)
         answer = replace(answer, unbilled=True)
     return answered_by(invocation, answer)
 
