@@ -22,19 +22,20 @@ _BY_END = {
     ".gcp.databricks.com": PayiCategories.databricks_google,
 }
 DATABRICKS_HOST_ENDS = (*_BY_END, ".databricks.com", ".databricks.us", ".databricksapps.com")
-_UNKNOWN_CLOUD = "system.databricks"
-DATABRICKS_CATEGORIES = frozenset({*_BY_END.values(), _UNKNOWN_CLOUD})
+ANY_DATABRICKS = "system.databricks"
+"""A workspace whose cloud its host does not tell."""
+DATABRICKS_CATEGORIES = frozenset({*_BY_END.values(), ANY_DATABRICKS})
 
 _AZURE: Final = frozenset({PayiCategories.azure, PayiCategories.azure_openai})
-_BEDROCK: Final = re.compile(r"bedrock-(?:runtime[a-z-]*|mantle)\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
+BEDROCK_RUNTIME: Final = re.compile(r"bedrock-(?:runtime[a-z-]*|mantle)\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
 _VERTEX: Final = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
 _SHARED_ENDS: Final = (*DATABRICKS_HOST_ENDS, ".cognitiveservices.azure.com")
 _NONE: Final = frozenset[str]()
 
 
 def databricks_category(host: str) -> str:
-    """The workspace's category, each cloud having a price list of its own; `system.databricks` where the host does not tell the cloud."""
-    return next((category for end, category in _BY_END.items() if host.endswith(end)), _UNKNOWN_CLOUD)
+    """The workspace's category, each cloud having a price list of its own; `ANY_DATABRICKS` where the host does not tell it."""
+    return next((category for end, category in _BY_END.items() if host.endswith(end)), ANY_DATABRICKS)
 
 
 def categories_of(host: str) -> frozenset[str]:
@@ -46,7 +47,7 @@ def categories_of(host: str) -> frozenset[str]:
         return _AZURE
     if host.endswith(DATABRICKS_HOST_ENDS):
         return DATABRICKS_CATEGORIES
-    if _BEDROCK.fullmatch(host):
+    if BEDROCK_RUNTIME.fullmatch(host):
         return frozenset({PayiCategories.aws_bedrock})
     return frozenset({PayiCategories.google_vertex}) if _VERTEX.fullmatch(host) else _NONE
 

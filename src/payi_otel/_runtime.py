@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel._environ import disabled_instrumentations
 from payi_otel._forwarding import ForwardingHandler
+from payi_otel._hosts import ANY_DATABRICKS, DATABRICKS_CATEGORIES
 from payi_otel._requests import requests
 from payi_otel.config import Settings, normalise_host
 from payi_otel.context import defaults
@@ -23,9 +24,7 @@ logger = logging.getLogger("payi.instrument")
 
 _SAME_SERVICE = {
     PayiCategories.azure: frozenset({PayiCategories.azure_openai}),
-    PayiCategories.databricks_azure: frozenset({"system.databricks"}),
-    PayiCategories.databricks_aws: frozenset({"system.databricks"}),
-    PayiCategories.databricks_google: frozenset({"system.databricks"}),
+    **dict.fromkeys(DATABRICKS_CATEGORIES - {ANY_DATABRICKS}, frozenset({ANY_DATABRICKS})),
 }
 """What a choice of the user's includes beside itself: `azure` is OpenAI and Anthropic there, and a workspace whose cloud
 cannot be told from its host may be the chosen one."""
@@ -69,9 +68,11 @@ class Runtime:
         return tuple(one for one in self._started if one.records)
 
     def flush(self, timeout_s: float) -> bool:
+        """Waits until what ended before is delivered or given up; False when the time ran out."""
         return self._processor.force_flush(int(timeout_s * 1000))
 
     def stop(self, timeout_s: float | None) -> None:
+        """Takes the instrumentation away, and delivers what is queued within the time; None: the setting `exit_timeout_s`."""
         for instrumentor in self._started:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from payi_otel._environ import variable
 from payi_otel.errors import ConfigurationError, MissingKeyError
+from payi_otel.semconv import PayiHeaderNames
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +42,7 @@ HTTPX_DEFAULT_TIMEOUT_S: Final = 5.0
 _KEY: Final = re.compile(r"[!-~]+")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_API_KEY_HEADER: Final = "xproxy-api-key"
+_API_KEY_HEADER: Final = PayiHeaderNames.api_key.lower()
 _PUBLISHED_WRAPPERS: Final = ("SyncHttpxClientWrapper", "AsyncHttpxClientWrapper")
 """The httpx clients the published SDK makes where the user gave none: nothing in them is the user's."""
 _NO_KEY: Final = f"no Pay-i API key: set the environment variable {API_KEY_VARIABLE}, or pass payi=Payi(api_key=...) to payi_instrument"

@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import Any, Final
 
 import payi_otel
+from payi_otel.clients import BASE_URL_VARIABLE, DEFAULT_BASE_URL
 from payi_otel.context._fields import ScopeFields
 from payi_otel.context.headers import create_limit_header_from_ids
-from payi_otel.semconv import PayiPropertyNames
+from payi_otel.semconv import PROXY_PATH, PayiPropertyNames
 
 logger = logging.getLogger("payi.instrument")
 
@@ -27,7 +28,6 @@ REPLACED: Final = ("payi.lib.instrument", "payi.lib.helpers")
 """Ours even where the published SDK is installed."""
 VIRTUAL: Final = ("payi", "payi.lib")
 """Ours only where nothing else offers them."""
-DEFAULT_BASE_URL: Final = "https://api.pay-i.com"
 
 
 def install() -> None:
@@ -112,8 +112,7 @@ def payi_aws_bedrock_url(payi_base_url: str | None = None) -> str:
 
 
 def _to_proxy_url(payi_base_url: str | None, path: str) -> str:
-    base_url = payi_base_url or os.environ.get("PAYI_BASE_URL") or DEFAULT_BASE_URL
-    return f"{base_url}/api/v1/proxy/{path}"
+    return f"{payi_base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL}{PROXY_PATH}{path}"
 
 
 def _instrument_names() -> dict[str, Any]:

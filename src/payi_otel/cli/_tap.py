@@ -20,6 +20,7 @@ from payi_otel import _ingest_rules as rules
 from payi_otel._ingest_server import to_error
 from payi_otel.captures.following import Event
 from payi_otel.exporters._wire import BULK_PATH, SINGLE_PATH, UPSERT_PATH
+from payi_otel.semconv import PayiHeaderNames
 
 HOST: Final = "127.0.0.1"
 _OWN_NAMES: Final = frozenset({HOST, "localhost"})
@@ -31,18 +32,25 @@ _MAX_WAITING: Final = 16
 _MAX_READING: Final = 8
 """Requests that are in memory before that."""
 _MAX_IDS: Final = 10_000
+"""Packets that are known again when they are sent once more."""
 _MAX_DIGITS: Final = 20
+"""Of a use case's version: a longer number takes Python its time."""
 _MAX_SAID: Final = 10
+"""More refusals are counted only."""
 _IDLE_S: Final = 60
+"""A connection without a request ends then."""
 _BESIDE: Final[Mapping[str, str]] = {
-    "xproxy-usecase-name": "use_case_name",
-    "xproxy-usecase-id": "use_case_id",
-    "xproxy-usecase-version": "use_case_version",
-    "xproxy-usecase-step": "use_case_step",
-    "xproxy-user-id": "user_id",
-    "xproxy-account-name": "account_name",
-    "xproxy-resource-scope": "resource_scope",
-    "xproxy-limit-ids": "limit_ids",
+    getattr(PayiHeaderNames, name).lower(): name
+    for name in (
+        "use_case_name",
+        "use_case_id",
+        "use_case_version",
+        "use_case_step",
+        "user_id",
+        "account_name",
+        "resource_scope",
+        "limit_ids",
+    )
 }
 """What of a packet travels in headers, and its name in a record."""
 _Answer = tuple[int, dict[str, Any]]

@@ -88,8 +88,7 @@ def proxy_headers(scope: Scope) -> dict[str, str]:
         elif name == "limit_ids":
             text = to_text(value) if all(is_plain(one) and "," not in one for one in value) else escaped_ids(value)
         else:
-            text = to_text(value)
-            text = to_header(text)
+            text = to_header(to_text(value))
         headers[header] = text
     if scope.log_prompt_and_response is False:
         headers[PayiHeaderNames.logging_disable] = "True"

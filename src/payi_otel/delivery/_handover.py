@@ -10,6 +10,7 @@ from typing import Any, Final
 from payi_otel._requests import requests
 from payi_otel.delivery.stats import HostCalls, Stats
 from payi_otel.packets.model import IngestPacket
+from payi_otel.semconv import STATUS_WITHOUT_HTTP
 
 PRINT_VARIABLE: Final = "_PAYI_OTEL_PRINT"
 """Set: each packet is a line on stderr."""
@@ -44,7 +45,7 @@ def to_line(packet: IngestPacket) -> str:
         units or "no units",
         f"{body.get('end_to_end_latency_ms', 0)} ms",
         who or "-",
-        "" if isinstance(status, int) and 200 <= status < 299 else f"HTTP {status}",
+        "" if isinstance(status, int) and 200 <= status < STATUS_WITHOUT_HTTP else f"HTTP {status}",
     )
     line = "  ".join(part for part in parts if part)
     return "".join(character if character.isprintable() else "\ufffd" for character in line)

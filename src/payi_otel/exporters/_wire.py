@@ -96,7 +96,7 @@ def _cut_texts(body: dict[str, Any]) -> None:
         elif isinstance(value, list) and (kept := _fit(value)) < len(value):
             body[name] = value[:kept]
             cut.append(name)
-    for name in ("properties", "use_case_properties"):
+    for name in _PROPERTIES:
         values = body.get(name)
         if isinstance(values, Mapping) and any(isinstance(text, str) and len(text) > _MAX_PROPERTY_CHARS for text in values.values()):
             body[name] = {key: text[:_MAX_PROPERTY_CHARS] if isinstance(text, str) else text for key, text in values.items()}

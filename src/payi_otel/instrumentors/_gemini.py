@@ -27,8 +27,8 @@ def model_name(name: Any) -> str | None:
     return model if found and (not head or head.endswith("/")) else name
 
 
-def read_answer(answer: Any, usage: Any = None) -> Answer:
-    """A `GenerateContentResponse`; `usage` where a stream's was put together."""
+def read_answer(answer: Any) -> Answer:
+    """A `GenerateContentResponse`."""
     reader = GeminiReader()
     reader.take(answer)
     return reader.answer()

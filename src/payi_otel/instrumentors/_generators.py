@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Invocation
 from payi_otel.instrumentors._operation import Operation
-from payi_otel.instrumentors._stream import StreamReader, Tap, settle, settle_async
+from payi_otel.instrumentors._stream import Tap, settle, settle_async
 from payi_otel.instrumentors._wrapper import Binding, Prepared, failed, prepare
-
-
-class StreamingOperation(Protocol):
-    """An operation whose results are read as a generator."""
-
-    def new_reader(self, invocation: Invocation) -> StreamReader:
-        """A reader for the call's items."""
-        ...
 
 
 class _Unread:

@@ -100,7 +100,7 @@ class _Reader(MessageStreamReader):
 
 def _is_binary(invocation: Invocation) -> bool:
     headers = invocation.exchange.headers
-    kind = headers.get("content-type") if isinstance(headers, Mapping) or hasattr(headers, "get") else None
+    kind = headers.get("content-type") if headers is not None else None
     return isinstance(kind, str) and kind.startswith(CONTENT_TYPE)
 
 

@@ -6,14 +6,13 @@ import re
 import sys
 from typing import Any
 
-from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
+from payi_otel._hosts import AZURE_HOST_ENDS, BEDROCK_RUNTIME, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._stainless import ClientBook
 from payi_otel.semconv import PayiCategories
 
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
-_BEDROCK_HOST = re.compile(r"bedrock-(runtime|runtime-fips|mantle)\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
 CATEGORIES = frozenset(
     {
@@ -47,7 +46,7 @@ def _deployment_in(path: str) -> str | None:
 
 def _service(client: Any, host: str, path: str) -> tuple[str, str, str]:
     runtime = getattr(getattr(client, "_provider_runtime", None), "name", None)
-    if runtime == "bedrock" or _is_bedrock(client) or _BEDROCK_HOST.fullmatch(host):
+    if runtime == "bedrock" or _is_bedrock(client) or BEDROCK_RUNTIME.fullmatch(host):
         return "aws.bedrock", PayiCategories.aws_bedrock, ""
     if runtime == "vertex":
         return "gcp.vertex_ai", PayiCategories.google_vertex, "google."
