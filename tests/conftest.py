@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TIKTOKEN_CACHE_DIR"] = os.devnull  # a table that somebody's machine has would change what is estimated
     os.environ["SSL_CERT_FILE"] = AUTHORITY
     certifi.where = lambda: AUTHORITY  # for clients that look at no environment
+    with suppress(ImportError):  # some sessions run without it
+        from hypothesis import settings
+
+        settings.register_profile("patient", deadline=None)  # no test asserts a time
+        settings.load_profile("patient")
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 

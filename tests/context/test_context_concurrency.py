@@ -188,7 +188,7 @@ async def test_a_thousand_tasks_never_see_each_other_s_user() -> None:
     assert get_context() == {}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["in", "out", "look"])), max_size=60))
 def test_any_interleaving_of_tasks_gives_each_its_own_scopes(plan: list[tuple[int, str]]) -> None:
     """Whatever four tasks do in whatever order, each sees the innermost scope it entered itself."""

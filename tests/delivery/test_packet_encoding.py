@@ -119,7 +119,7 @@ anything: st.SearchStrategy[Any] = st.deferred(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(anything)
 def test_any_value_gives_strict_json(value: Any) -> None:
     """UTF-8, no NaN, no lone surrogates."""

@@ -359,7 +359,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(values, st.lists(values, max_size=4), st.booleans())
 def test_any_shape_at_all_is_read(request: Any, responses: list[Any], streamed: bool) -> None:
     """An unknown one gives nothing, and none raises; what it gives is a message with parts that have a type."""

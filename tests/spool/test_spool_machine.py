@@ -21,7 +21,7 @@ from payi_otel.delivery.spool import Spool
 from payi_otel.exporters import _wire
 from payi_otel.packets.model import IngestPacket
 
-STEPS = settings(max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+STEPS = settings(max_examples=200, stateful_step_count=40, suppress_health_check=list(HealthCheck), database=None)
 WRONG = settings(STEPS, max_examples=1000, derandomize=True, phases=[Phase.generate], print_blob=False, report_multiple_bugs=False)
 DELIVERED = Outcome(Fate.DELIVERED)
 ANSWERS = {
