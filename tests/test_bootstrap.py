@@ -74,7 +74,9 @@ def test_second_call_changes_nothing(ingest: IngestServer, provider: Any, client
     payi_otel.payi_instrument(payi=ours(ingest), config={"use_case_name": "first"})
     with caplog.at_level(logging.DEBUG, "payi.instrument"):
         payi_otel.payi_instrument(config={"use_case_name": "second", "no_such": 1})  # type: ignore[typeddict-unknown-key]
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("DEBUG", "payi_instrument() was called before: nothing is changed")]
+        payi_otel.payi_instrument(logger="x")  # type: ignore[arg-type]
+    line = ("DEBUG", "payi_instrument() was called before: nothing is changed")
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [line, line]
     provider.script(Reply(completion()))
     client.chat.completions.create(**CALL)
     assert payi_otel.flush(10)

@@ -93,7 +93,8 @@ def payi_instrument(
     caller = sys._getframe(1).f_code.co_filename
     with _lock:
         if _runtime is not None and not _runtime.is_implicit:
-            (logger or logging.getLogger("payi.instrument")).debug("payi_instrument() was called before: nothing is changed")
+            own = logger if isinstance(logger, logging.Logger) else logging.getLogger("payi.instrument")
+            own.debug("payi_instrument() was called before: nothing is changed")
             return
         if not isinstance(logger, logging.Logger | None):
             raise ConfigurationError([f"logger: {type(logger).__name__} is not allowed, must be a logging.Logger"])
