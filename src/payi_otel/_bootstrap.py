@@ -31,7 +31,7 @@ from payi_otel.context import defaults
 from payi_otel.delivery._handover import hand_over, print_packet, prints
 from payi_otel.delivery._metrics import metrics
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.delivery.result import Patience
+from payi_otel.delivery.result import reading_patience
 from payi_otel.delivery.stats import HostCalls, Stats
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters._queue import to_http_sink, to_queue
@@ -278,5 +278,5 @@ def _put_in_force(settings: Settings, program: str, *, logs: bool) -> None:
     """What of the settings holds for the whole process."""
     defaults.apply(settings, program, log_prompt_and_response=logs)
     limits.begin(settings.on_limit, enforces=settings.enforce_limits)
-    Patience.seconds = settings.result_timeout_s
+    reading_patience.seconds = settings.result_timeout_s
     metrics.observe(stats)

@@ -28,7 +28,7 @@ DATABRICKS_CATEGORIES = frozenset({*_BY_END.values(), ANY_DATABRICKS})
 
 _AZURE: Final = frozenset({PayiCategories.azure, PayiCategories.azure_openai})
 BEDROCK_RUNTIME: Final = re.compile(r"bedrock-(?:runtime[a-z-]*|mantle)\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
-_VERTEX: Final = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
+VERTEX: Final = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
 _SHARED_ENDS: Final = (*DATABRICKS_HOST_ENDS, ".cognitiveservices.azure.com")
 _NONE: Final = frozenset[str]()
 
@@ -49,7 +49,7 @@ def categories_of(host: str) -> frozenset[str]:
         return DATABRICKS_CATEGORIES
     if BEDROCK_RUNTIME.fullmatch(host):
         return frozenset({PayiCategories.aws_bedrock})
-    return frozenset({PayiCategories.google_vertex}) if _VERTEX.fullmatch(host) else _NONE
+    return frozenset({PayiCategories.google_vertex}) if VERTEX.fullmatch(host) else _NONE
 
 
 def serves_more_than_models(host: str) -> bool:

@@ -33,7 +33,9 @@ logger = logging.getLogger("payi.instrument")
 _MAX_RETRIES: Final = 2
 """As in the published SDK 0.1.0a183."""
 _FIRST_PAUSE_S: Final = 0.5
+"""Before the first retry; doubles."""
 _MAX_PAGES: Final = 1000
+"""Of KPIs that are looked through: a cursor that never ends must not."""
 
 
 class _Turn:

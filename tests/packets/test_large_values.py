@@ -107,7 +107,7 @@ def test_data_that_is_cut_before_is_taken_out_the_same(rules: InlineRules, value
 def test_what_is_no_json_stays_none(text: str) -> None:
     """Cutting mends nothing."""
     data = f'{{"data":"{text}"}}'.encode("utf-8", "surrogatepass")
-    assert (_content.to_json(OpenAIContent.inline.cut(data)) is None) == (_content.to_json(data) is None)
+    assert (_content.to_json_value(OpenAIContent.inline.cut(data)) is None) == (_content.to_json_value(data) is None)
 
 
 def test_long_data_is_cut() -> None:

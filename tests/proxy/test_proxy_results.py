@@ -13,7 +13,7 @@ from proxied_calls import CALLS, CHAT, COMPLETION, PLAIN, CallCase, new_client
 import openai
 import payi_otel
 from payi_otel import LimitExceeded, XproxyResult, cost_of, get_context, track_context
-from payi_otel.instrumentors._proxy import Route
+from payi_otel.instrumentors._proxy import ProxyRoute
 from payi_otel.limits import limits
 from payi_otel.testing import Answer
 
@@ -146,7 +146,7 @@ def test_the_applications_pay_i_counts_more_than_an_exporters(instrument: Instru
 
 def test_no_key_is_shown() -> None:
     """Where a call's way is shown, its key is not."""
-    assert "secret" not in repr(Route("url", None, "secret", {"xProxy-User-ID": "secret"}, None))
+    assert "secret" not in repr(ProxyRoute("url", None, "secret", {"xProxy-User-ID": "secret"}, None))
 
 
 def test_warnings_are_said_once(instrument: Instrument, provider: Any, proxy: Any, client: Any, caplog: pytest.LogCaptureFixture) -> None:

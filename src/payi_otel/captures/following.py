@@ -9,13 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from payi_otel.captures.reading import Broken, Capture, to_identity
+from payi_otel.captures.reading import MAX_LINE_BYTES, Broken, Capture, to_identity
 
 Event = dict[str, Any] | str
 """A packet, or a text that says what became of the file."""
 _MARK_BYTES: Final = 4096
 """So much of what was read is compared before it is gone on with."""
-_MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 _MAX_SAID: Final = 10
 """More broken lines are counted only."""
 
@@ -143,7 +142,7 @@ class Follower:
         """None where it has none yet."""
         with open(self._path, "rb") as file:
             file.seek(offset)
-            line = file.readline(_MAX_LINE_BYTES)
+            line = file.readline(MAX_LINE_BYTES)
         return offset + len(line) if line.endswith(b"\n") else None
 
     def _complain(self, broken: Broken, what: str) -> Iterator[str]:

@@ -12,10 +12,12 @@ from typing import IO, Any, Final
 
 from payi_otel._json import read_json
 
-_MAX_LINE_BYTES: Final = 256 * 1024 * 1024
+MAX_LINE_BYTES: Final = 256 * 1024 * 1024
 """A longer one is no packet."""
 _MAX_HEAD_BYTES: Final = 64 * 1024
+"""Of a file's beginning, by which its layout is told."""
 _MAX_READ_BYTES: Final = 1024 * 1024
+"""At once, of a layout that is not one packet a line."""
 _BLANK: Final = b" \t\r\n"
 _MARK: Final = b"\xef\xbb\xbf"
 """With which some programs begin UTF-8."""
@@ -98,7 +100,7 @@ class Capture:
 
     def _read_lines(self, file: IO[bytes]) -> Iterator[dict[str, Any]]:
         offset = file.tell()
-        while line := file.readline(_MAX_LINE_BYTES):
+        while line := file.readline(MAX_LINE_BYTES):
             text = line.strip(_BLANK + b",")
             if text.startswith(b"]"):  # the end; or the old one, read just before a packet was written over it, and the packet behind it
                 text = text[1:].lstrip(_BLANK)
@@ -159,7 +161,7 @@ class Capture:
                 scanned = len(buffer)
             done = after if begin < 0 else begin
             buffer, base, scanned, begin, after = buffer[done:], base + done, scanned - done, min(begin, 0), 0
-            if len(buffer) > _MAX_LINE_BYTES:
+            if len(buffer) > MAX_LINE_BYTES:
                 break
         if depth or buffer.strip(_BLANK):
             self.broken = Broken(base, _CUT)

@@ -49,17 +49,17 @@ class Account:
 
     def _add(self, stats: dict[str, Any], unbilled: Mapping[str, Any]) -> None:
         for host, calls in stats.pop("hosts").items():
-            _add(self.hosts.setdefault(host, {"requests": 0, "packets": 0}), calls)
+            _add_up(self.hosts.setdefault(host, {"requests": 0, "packets": 0}), calls)
         for host, calls in unbilled.items():
-            _add(self.unbilled.setdefault(host, {"requests": 0, "packets": 0}), calls)
-        _add(self.stats, stats)
+            _add_up(self.unbilled.setdefault(host, {"requests": 0, "packets": 0}), calls)
+        _add_up(self.stats, stats)
         self.processes += 1
 
 
-def _add(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+def _add_up(into: dict[str, Any], more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         if isinstance(value, Mapping):
-            _add(into.setdefault(name, {}), value)
+            _add_up(into.setdefault(name, {}), value)
         else:
             into[name] = into.get(name, 0) + value
 

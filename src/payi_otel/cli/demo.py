@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 
 from payi_otel.cli._rows import Row, to_row
 from payi_otel.cli._tour import show_tour
+from payi_otel.cli._words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,17 +33,17 @@ DESCRIPTION = (
 def command(keep: Path | None, as_json: bool) -> int:
     """Runs the demo and shows what was captured; 0 where every call became a packet."""
     if importlib.util.find_spec("openai") is None:
-        print("payi-otel demo needs the OpenAI SDK: pip install 'payi-otel[openai]'", file=sys.stderr)
+        click.echo("payi-otel demo needs the OpenAI SDK: pip install 'payi-otel[openai]'", err=True)
         return MISSING_EXTRA
     file = keep or Path(tempfile.mkdtemp(prefix="payi-otel-demo-")) / "packets.json"
     expected = _capture(file)
     rows = [to_row(packet) for packet in json.loads(file.read_bytes())]
     if as_json:
-        print(json.dumps({"file": str(file), "calls": [row.to_json() for row in rows]}, indent=2))
+        click.echo(json.dumps({"file": str(file), "calls": [row.to_json() for row in rows]}, indent=2))
     else:
         _show(rows, file)
     if len(rows) != expected:
-        print(f"payi-otel demo: {expected} calls were made, but {len(rows)} packets were captured", file=sys.stderr)
+        click.echo(f"payi-otel demo: {expected} calls were made, but {counted(len(rows), 'packet')} captured", err=True)
         return 1
     return 0 if as_json or keep or show_tour(file) else 1
 
@@ -56,7 +56,7 @@ def _capture(file: Path) -> int:
 
     payi_otel.payi_instrument(config={"use_case_name": "demo", "offline_instrumentation": {"file_name": str(file)}})
     with ProviderServer() as provider:
-        print(f"A provider listens on {provider.url}; calling it with the OpenAI SDK ...", file=sys.stderr, flush=True)
+        click.echo(f"A provider listens on {provider.url}; calling it with the OpenAI SDK ...", err=True)
         made = _calls.make_all(provider.url)
     payi_otel.flush(FLUSH_TIMEOUT_S)
     return made

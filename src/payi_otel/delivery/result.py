@@ -42,10 +42,16 @@ _taking = Lock()
 """Held for a moment by who takes over what is new."""
 
 
-class Patience:
-    """How long a reader waits where he does not say it himself: the setting `result_timeout_s`."""
+class ReadingPatience:
+    """How long a reader waits where he does not say it himself."""
 
-    seconds = DEFAULT_PATIENCE_S
+    def __init__(self) -> None:
+        self.seconds = DEFAULT_PATIENCE_S
+        """The setting `result_timeout_s`."""
+
+
+reading_patience = ReadingPatience()
+"""The process's one: results are read wherever the application has them."""
 
 
 def _needs_finding(ticket: Ticket) -> bool:
@@ -272,7 +278,7 @@ def _parted(value: Any) -> Any:
 
 
 def _deadline_s(timeout_s: float | None) -> float:
-    seconds = Patience.seconds if timeout_s is None else timeout_s
+    seconds = reading_patience.seconds if timeout_s is None else timeout_s
     return time.monotonic() + (seconds if math.isfinite(seconds) else 1e9)
 
 

@@ -37,7 +37,7 @@ class HttpExchange:
         """The body that came, likewise."""
         self._head: tuple[Any, int | None] = (None, None)
         self.route: Any = None
-        """The call's way through the proxy (`_proxy.Route`); None where it goes to its provider."""
+        """The call's way through the proxy (`_proxy.ProxyRoute`); None where it goes to its provider."""
         self.proxied_body: bytes | None = None
         """What the proxy answered, where the SDK keeps only what it knows of an answer."""
         self.xproxy_result: Mapping[str, Any] | None = None

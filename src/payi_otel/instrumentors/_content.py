@@ -185,7 +185,7 @@ class CallContent:
 
     def _value(self, kept: Any, *, cuts: bool) -> Any:
         """A request or an answer read; `cuts`: base64 data in it is not wanted."""
-        return self.to_json(self.inline.cut(kept) if cuts and isinstance(kept, bytes) else kept)
+        return self.to_json_value(self.inline.cut(kept) if cuts and isinstance(kept, bytes) else kept)
 
     def _calls_in(self, texts: JsonTexts) -> Iterator[FunctionCall]:
         marks = self.call_marks
@@ -197,9 +197,9 @@ class CallContent:
         """Whether base64 data may stand in a request or in answers, as they were kept."""
         return not isinstance(kept, bytes) or self.inline.may_be_in(kept)
 
-    def to_json(self, value: Any) -> Any:
+    def to_json_value(self, value: Any) -> Any:
         """Bytes, an SDK object or a JSON value as a JSON value; None where it is none."""
-        return to_json(value)
+        return to_json_value(value)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """The caller's tools that the model called, in order, from plain answers and from streams."""
@@ -256,7 +256,7 @@ def _is_object(kept: bytes) -> bool:
     return kept.startswith(b"{") and kept.endswith(b"}")
 
 
-def to_json(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """An SDK object, bytes or a JSON value as a JSON value; None where it is none."""
     if isinstance(value, bytes):
         try:

@@ -113,14 +113,14 @@ class GeminiContent(CallContent):
     inline = InlineRules(keys=frozenset({"data", "bytesBase64Encoded", "imageBytes", "image_bytes"}))
     call_marks = Marks(b"functionCall", b"function_call")
 
-    def to_json(self, value: Any) -> Any:
+    def to_json_value(self, value: Any) -> Any:
         """The SDKs' objects as the JSON they were read from."""
         dump = getattr(value, "model_dump", None)
         if callable(dump):
             return dump(
                 mode="json", by_alias=True, exclude_none=True, exclude={"sdk_http_response", "parsed", "automatic_function_calling_history"}
             )
-        return super().to_json(value)
+        return super().to_json_value(value)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """The `functionCall` parts, in order."""

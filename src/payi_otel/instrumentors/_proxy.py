@@ -55,7 +55,7 @@ _KEY_REFUSED: Final = "invalid_api_key"
 
 
 @dataclass(slots=True)
-class Route:
+class ProxyRoute:
     """The way of one call."""
 
     url: str
@@ -134,7 +134,7 @@ def can_route(category: str, *, is_pointed: bool) -> bool:
     return False
 
 
-def route_of(payload: Payload, base_path: str | None, *, is_pointed: bool) -> Route | None:
+def route_of(payload: Payload, base_path: str | None, *, is_pointed: bool) -> ProxyRoute | None:
     """The way of a call that `can_route`.
 
     Args:
@@ -153,13 +153,13 @@ def route_of(payload: Payload, base_path: str | None, *, is_pointed: bool) -> Ro
     }
     headers.update({name: to_header(value) for name, value in said.items() if value and name not in headers})
     if is_pointed:
-        return Route("", None, "", headers, None, is_taken=True)
+        return ProxyRoute("", None, "", headers, None, is_taken=True)
     if side is None or path is None:
         return None
     is_signed = payload.category == PayiCategories.aws_bedrock
     host = None if payload.module.startswith(_ANY_HOST) else payload.host
     base_path = None if path in _WHOLE else base_path
-    return Route(side.base_url + PROXY_PATH + path, base_path, side.api_key, headers, host, is_signed=is_signed)
+    return ProxyRoute(side.base_url + PROXY_PATH + path, base_path, side.api_key, headers, host, is_signed=is_signed)
 
 
 def redirect_signed(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from payi_otel import semconv
-from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_HOST_ENDS, databricks_category
+from payi_otel._hosts import AZURE_HOST_ENDS, DATABRICKS_HOST_ENDS, VERTEX, databricks_category
 from payi_otel._providers import category_of_span
 from payi_otel.semconv import PayiCategories
 
@@ -27,6 +27,7 @@ class Service(NamedTuple):
 _PROVIDERS = (semconv.PROVIDER_NAME, "gen_ai.system", "llm.provider", "llm.system")
 _URLS = ("url.full", "gen_ai.openai.api_base", "http.url", "server.url")
 _BEDROCK_HOST = re.compile(r"bedrock[a-z-]*\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|api\.aws)")
+"""Of all its services: a span may be of an agent's."""
 _BEDROCK_MODEL = re.compile(r"(?:[a-z]{2,6}\.)?(?:amazon|anthropic|meta|mistral|cohere|ai21|deepseek|openai|qwen|stability|twelvelabs)\.")
 _BEDROCK_VENDORS = {
     "claude": "anthropic.",
@@ -39,7 +40,6 @@ _BEDROCK_VENDORS = {
     "jamba": "ai21.",
 }
 """By how their models' names begin. OpenLLMetry leaves the vendor out, without which Bedrock has no such model."""
-_VERTEX_HOST = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+)*\.googleapis\.com")
 _CLAUDE = re.compile(r"claude")
 
 
@@ -62,7 +62,7 @@ def _named(provider: str, host: str, model: str) -> tuple[str, str, str]:
         return databricks_category(host), "openai", ""
     if _BEDROCK_HOST.fullmatch(host) or "bedrock" in provider or provider in ("aws", "amazon"):
         return PayiCategories.aws_bedrock, "botocore", _vendor(model)
-    if "vertex" in provider or _VERTEX_HOST.fullmatch(host):
+    if "vertex" in provider or VERTEX.fullmatch(host):
         return PayiCategories.google_vertex, "anthropic" if is_claude else "", "anthropic." if is_claude else "google."
     if provider.startswith(("gcp", "google", "gemini")):
         return PayiCategories.google_vertex, "", "google."

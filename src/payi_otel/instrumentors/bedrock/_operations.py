@@ -10,7 +10,7 @@ from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel.instrumentors._claude import MessageStreamReader, read_usage
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
-from payi_otel.instrumentors._content import to_json as parsed
+from payi_otel.instrumentors._content import to_json_value
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
@@ -261,7 +261,7 @@ class InvokeModel(BedrockOperation):
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """The body's JSON with the answer's headers."""
-        return parsed(invocation.exchange.received or b"{}"), invocation.exchange.headers, invocation.request.model
+        return to_json_value(invocation.exchange.received or b"{}"), invocation.exchange.headers, invocation.request.model
 
     def read_answer(self, result: Any) -> Answer:
         """Reads (body, headers, model)."""

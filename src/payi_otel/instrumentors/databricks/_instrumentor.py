@@ -41,9 +41,9 @@ class DatabricksContent(CallContent):
 
     call_marks = Marks()
 
-    def to_json(self, value: Any) -> Any:
+    def to_json_value(self, value: Any) -> Any:
         """As the SDK sends and reads it."""
-        return value.as_dict() if hasattr(value, "as_dict") else super().to_json(value)
+        return value.as_dict() if hasattr(value, "as_dict") else super().to_json_value(value)
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Whatever the endpoint takes: messages, a prompt, inputs."""

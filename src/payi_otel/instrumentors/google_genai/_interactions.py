@@ -178,10 +178,10 @@ class InteractionContent(CallContent):
     inline = InlineRules(keys=frozenset({"data"}))
     call_marks = Marks(b"function_call", b"arguments_delta")
 
-    def to_json(self, value: Any) -> Any:
+    def to_json_value(self, value: Any) -> Any:
         """The SDK's objects as the JSON they were read from."""
         dump = getattr(value, "model_dump", None)
-        return dump(mode="json", by_alias=True, exclude_none=True) if callable(dump) else super().to_json(value)
+        return dump(mode="json", by_alias=True, exclude_none=True) if callable(dump) else super().to_json_value(value)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
         """The `function_call` steps; in a stream, put together of their start and what follows."""
