@@ -21,7 +21,7 @@ from openai_shapes import completion
 from ports import reserved_port
 from provider_server import ProviderServer, Reply
 
-from payi_otel.cli._findings import look_around
+from payi_otel.cli._doctor.findings import look_around
 from payi_otel.delivery.spool import Spool
 from payi_otel.testing import Answer, IngestServer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from payi_otel.cli._provider import ProviderServer
+from payi_otel.cli._demo.provider import ProviderServer
 from payi_otel.testing import IngestServer
 
 Run = Callable[..., str]

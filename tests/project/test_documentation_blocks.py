@@ -33,7 +33,7 @@ from provider_server import Reply
 from _source import ROOT
 from payi_otel._providers import providers
 from payi_otel.cli import _main
-from payi_otel.cli._provider import ProviderServer
+from payi_otel.cli._demo.provider import ProviderServer
 from payi_otel.config import load_settings
 
 if sys.version_info >= (3, 11):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payi_otel.cli._rows import Row, to_row
-from payi_otel.cli._tour import show_tour
+from payi_otel.cli._demo.rows import Row, to_row
+from payi_otel.cli._demo.tour import show_tour
 from payi_otel.cli._words import counted
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def command(keep: Path | None, as_json: bool) -> int:
 def _capture(file: Path) -> int:
     """Makes the calls with their packets going to `file`; returns how many calls were made."""
     import payi_otel
-    from payi_otel.cli import _calls
-    from payi_otel.cli._provider import ProviderServer
+    from payi_otel.cli._demo import calls
+    from payi_otel.cli._demo.provider import ProviderServer
 
     payi_otel.payi_instrument(config={"use_case_name": "demo", "offline_instrumentation": {"file_name": str(file)}})
     with ProviderServer() as provider:
         click.echo(f"A provider listens on {provider.url}; calling it with the OpenAI SDK ...", err=True)
-        made = _calls.make_all(provider.url)
+        made = calls.make_all(provider.url)
     payi_otel.flush(FLUSH_TIMEOUT_S)
     return made
 

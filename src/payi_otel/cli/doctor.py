@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payi_otel.cli._check import PROBLEM, Check
+from payi_otel.cli._doctor.check import PROBLEM, Check
 
 if TYPE_CHECKING:
-    from payi_otel.cli._program import Account
+    from payi_otel.cli._doctor.program import Account
     from payi_otel.instrumentors._base import ProviderInstrumentor
 
 FOUND_WRONG = 1
@@ -59,13 +59,13 @@ class Finding:
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGUMENT]...]")
 def command(as_json: bool, offline: bool, verbose: bool, program: tuple[str, ...]) -> int:
     """Looks at everything; 0 where there is no problem."""
-    from payi_otel.cli._findings import look_around
+    from payi_otel.cli._doctor.findings import look_around
     from payi_otel.instrumentors._discovery import all_instrumentors
 
     account = _run(program, is_offline=offline, is_quiet=as_json) if program else None
     checks = look_around(os.environ, is_offline=offline)
     if account is not None:
-        from payi_otel.cli._program import judge
+        from payi_otel.cli._doctor.program import judge
 
         checks += judge(account)
     findings = [look_at(instrumentor) for instrumentor in all_instrumentors()]
@@ -79,13 +79,13 @@ def command(as_json: bool, offline: bool, verbose: bool, program: tuple[str, ...
 
 def _run(program: Sequence[str], *, is_offline: bool, is_quiet: bool) -> Account:
     from payi_otel._environ import variable
-    from payi_otel.cli import _program
+    from payi_otel.cli._doctor.program import run
     from payi_otel.cli._launch import check
     from payi_otel.clients import API_KEY_VARIABLE
 
     check(program, "doctor")
     has_key = variable(API_KEY_VARIABLE) is not None
-    return _program.run(program, os.environ, is_offline=is_offline or not has_key, is_quiet=is_quiet)
+    return run(program, os.environ, is_offline=is_offline or not has_key, is_quiet=is_quiet)
 
 
 def look_at(instrumentor: ProviderInstrumentor) -> Finding:
@@ -133,7 +133,7 @@ def _sdk_checks(findings: Sequence[Finding]) -> list[Check]:
 
 
 def _print_json(checks: Sequence[Check], findings: Sequence[Finding], account: Account | None) -> None:
-    from payi_otel.cli._program import to_json
+    from payi_otel.cli._doctor.program import to_json
 
     found = {
         "payi-otel": version("payi-otel"),

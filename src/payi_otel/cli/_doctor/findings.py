@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from payi_otel._environ import FLAG_PREFIX, disabled_instrumentations, is_sdk_disabled, variable
-from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
-from payi_otel.cli._spool_findings import look_at_spool
+from payi_otel.cli._doctor.check import NOTE, OK, PROBLEM, Check
+from payi_otel.cli._doctor.spool import look_at_spool
 from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE, DEFAULT_BASE_URL, HEADERS_VARIABLE, IngestTarget, to_target
 from payi_otel.config import FILE_VARIABLE, Settings, load_settings
 from payi_otel.errors import ConfigurationError, MissingKeyError

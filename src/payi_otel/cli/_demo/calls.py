@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from payi_otel import track, track_context
-from payi_otel.cli._provider import OVER_QUOTA_KEY
-from payi_otel.cli._rows import CALL_PROPERTY
+from payi_otel.cli._demo.provider import OVER_QUOTA_KEY
+from payi_otel.cli._demo.rows import CALL_PROPERTY
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI

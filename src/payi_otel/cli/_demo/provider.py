@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from payi_otel.cli import _answers
+from payi_otel.cli._demo import answers
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -84,16 +84,16 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.thinking_s)
         if self.headers["Authorization"] == f"Bearer {OVER_QUOTA_KEY}":
             message = "You exceeded your current quota, please check your plan and billing details."
-            return self._send(429, _answers.to_error(message, "insufficient_quota", "insufficient_quota"))
+            return self._send(429, answers.to_error(message, "insufficient_quota", "insufficient_quota"))
         if self.path.endswith("/embeddings"):
-            return self._send(200, _answers.to_embeddings(body))
+            return self._send(200, answers.to_embeddings(body))
         named = self.path.endswith("/responses")
         if not named and not self.path.endswith("/chat/completions"):
-            return self._send(404, _answers.to_error(f"Unknown request URL: POST {self.path}", "invalid_request_error", "unknown_url"))
+            return self._send(404, answers.to_error(f"Unknown request URL: POST {self.path}", "invalid_request_error", "unknown_url"))
         if body.get("stream"):
-            to_events = _answers.to_response_events if named else _answers.to_chat_chunks
+            to_events = answers.to_response_events if named else answers.to_chat_chunks
             return self._send_events(to_events(body, seen_before), named=named)
-        to_answer = _answers.to_response if named else _answers.to_chat_completion
+        to_answer = answers.to_response if named else answers.to_chat_completion
         return self._send(200, to_answer(body, seen_before))
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:

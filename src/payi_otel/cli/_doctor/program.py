@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from payi_otel._environ import FLAG_PREFIX
-from payi_otel.cli._check import NOTE, OK, PROBLEM, Check
+from payi_otel.cli._doctor.check import NOTE, OK, PROBLEM, Check
 from payi_otel.cli._launch import command_line, flush
 from payi_otel.cli._words import counted
 from payi_otel.delivery._handover import ACCOUNT_VARIABLE
