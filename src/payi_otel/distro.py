@@ -11,14 +11,8 @@ from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
 from payi_otel import _bootstrap
-from payi_otel._environ import listed
 from payi_otel._guard import guard
-from payi_otel.clients import to_target
-from payi_otel.config import load_settings
-from payi_otel.errors import ConfigurationError
 from payi_otel.processors import otlp
-
-_OURS = ("payi", "payi_file")
 
 logger = logging.getLogger("payi.instrument")
 
@@ -44,23 +38,8 @@ class PayiConfigurator(_OTelSDKConfigurator):
     """OpenTelemetry's own SDK set-up by environment or `OTEL_CONFIG_FILE`; what is Pay-i's joins it in `attach`."""
 
     def _configure(self, **kwargs: Any) -> None:
-        _leave_out_what_cannot_be_made()
         given = {} if os.environ.get("OTEL_CONFIG_FILE") else kwargs  # it warns of what it cannot use
         super()._configure(**given)  # type: ignore[no-untyped-call]  # OpenTelemetry's own
-
-
-def _leave_out_what_cannot_be_made() -> None:
-    """An exporter of ours without a key, or with a wrong setting, would take the whole set-up with it, and every instrumentor."""
-    names = listed(otlp.EXPORTERS_VARIABLE)
-    if not {*_OURS} & {*names}:
-        return
-    try:
-        load_settings()
-        if "payi" in names:
-            to_target()
-    except ConfigurationError as error:
-        logger.error("%s: ours is left out: %s", otlp.EXPORTERS_VARIABLE, error)
-        os.environ[otlp.EXPORTERS_VARIABLE] = ",".join(name for name in names if name not in _OURS) or "none"
 
 
 def attach() -> None:

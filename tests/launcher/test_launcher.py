@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -222,8 +223,37 @@ def test_an_exporter_that_cannot_be_made_takes_no_other_with_it(stage: Stage, wr
     """One line for each of the two that are asked for; the rest of the pipeline is there."""
     result = stage.run(OTEL_TRACES_EXPORTER="payi,console", **{**OURS, **wrong})
     assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
-    assert result.stderr.startswith("OTEL_TRACES_EXPORTER: ours is left out: ")
+    assert result.stderr.startswith("an exporter of Pay-i's is left out of the pipeline: ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_declarative_file_whose_exporter_has_no_key_keeps_the_rest(stage: Stage) -> None:
+    """It would be a fault of the whole configuration, with the spans of others and every instrumentor."""
+    pytest.importorskip("opentelemetry.configuration")
+    file = stage.folder / "otel.yaml"
+    file.write_text("""
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - simple: {exporter: {console: {}}}
+    - batch: {exporter: {payi: {use_case_nme: shop}}}
+""")
+    result = stage.run(OTEL_CONFIG_FILE=str(file), **{**OURS, "PAYI_API_KEY": ""})
+    assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
+    said = "an exporter of Pay-i's is left out of the pipeline: use_case_nme: unknown setting, did you mean 'use_case_name'?\n"
+    assert result.stderr == said
+
+
+def test_the_declarative_file_of_the_documentation_is_whole(stage: Stage) -> None:
+    """As it is copied from the page."""
+    pytest.importorskip("opentelemetry.configuration")
+    page = Path(__file__).parents[2] / "docs" / "opentelemetry.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (stage.folder / "otel.yaml").write_text(text)
+    result = stage.run(OTEL_CONFIG_FILE="otel.yaml", **OURS)
+    assert result.stderr == ""
+    assert bills(stage) == [SAID]
+    assert scopes(stage) == [{"xproxy-usecase-name": "shop"}]
 
 
 def test_declarative_configuration_makes_the_exporter(stage: Stage) -> None:

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     Config: TypeAlias = PayiInstrumentConfig | Mapping[str, Any] | None
 
-_latest: weakref.ref[_QueueExporter] | None = None
+_latest: weakref.ref[QueueExporter] | None = None
 
 
-def latest_exporter() -> _QueueExporter | None:
+def latest_exporter() -> QueueExporter | None:
     """The exporter of ours that was made last in this process and is still in use."""
     exporter = _latest() if _latest is not None else None
     return exporter if exporter is not None and not exporter.is_shut_down else None
 
 
-class _QueueExporter(SpanExporter):
+class QueueExporter(SpanExporter):
     """Hands calls to a queue of its own: those of our instrumentors with all they know, others as their spans tell them.
 
     A batching processor exports a span long after its call ended; what our instrumentors know has come here by then through the
@@ -79,7 +79,7 @@ class _QueueExporter(SpanExporter):
             limits.end(self._limits)
 
 
-class PayiSpanExporter(_QueueExporter):
+class PayiSpanExporter(QueueExporter):
     """Sends a Pay-i packet for every call whose span passes through this pipeline, and for every call of our instrumentors."""
 
     def __init__(
@@ -106,7 +106,7 @@ class PayiSpanExporter(_QueueExporter):
         super().__init__(_make_queue() if _make_queue is not None else _to_http_queue(api_key, base_url, read), read)
 
 
-class PayiFileSpanExporter(_QueueExporter):
+class PayiFileSpanExporter(QueueExporter):
     """Writes the packets to an offline file instead; see `FileSink`. No key is needed."""
 
     def __init__(
