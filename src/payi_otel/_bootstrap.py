@@ -13,7 +13,7 @@ from functools import reduce
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from payi_otel._environ import is_sdk_disabled, variable
+from payi_otel._environ import is_sdk_disabled, listed, variable
 from payi_otel._forwarding import ForwardingHandler
 from payi_otel._guard import guard
 from payi_otel._requests import requests
@@ -30,6 +30,7 @@ from payi_otel.config import (
 from payi_otel.context import defaults
 from payi_otel.delivery._handover import hand_over, print_packet, prints
 from payi_otel.delivery._metrics import metrics
+from payi_otel.delivery._unclaimed import mourn_unclaimed
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.result import reading_patience
 from payi_otel.delivery.stats import HostCalls, Stats
@@ -64,6 +65,12 @@ _final = Stats()
 _earlier: list[DeliveryQueue] = []
 """Of what `opentelemetry-instrument` had set up before the application did so itself."""
 _has_attach_failed = False
+
+
+def _end_mourning() -> None:
+    """Nobody is to say that calls are not recorded; replaced where the launcher found no key."""
+
+
 _lock = Lock()
 
 
@@ -116,6 +123,7 @@ def _start(settings: Settings, sink: Sink, forwarding: ForwardingHandler, caller
     global _runtime  # noqa: PLW0603 - there is one runtime in a process
     queue = to_queue(sink, settings, log_prompt_and_response=logs)
     earlier, _runtime = _runtime, None
+    _end_mourning()
     if earlier is not None:
         _retire(earlier)
     _runtime = Runtime(settings, queue, forwarding)
@@ -150,7 +158,7 @@ def _from_environment() -> Runtime | None:
     else:
         settings = load_settings()
         if settings.offline_instrumentation is None and variable(API_KEY_VARIABLE) is None:
-            logger.info("%s is not set: calls become packets once the application calls payi_instrument()", API_KEY_VARIABLE)
+            _mourn()
             return None
         queue = to_queue(_make_sink(None, settings), settings, log_prompt_and_response=settings.log_prompt_and_response)
     runtime = Runtime(settings, queue, ForwardingHandler(None), is_implicit=True)
@@ -158,6 +166,23 @@ def _from_environment() -> Runtime | None:
     program = os.environ[PROGRAM_VARIABLE] = program_name()
     _put_in_force(settings, program, logs=settings.log_prompt_and_response)
     return runtime
+
+
+def _mourn() -> None:
+    """Nothing is wrong before a call: the application may call `payi_instrument()` itself. Whoever exports spans may want no more."""
+    global _end_mourning  # noqa: PLW0603 - of the one launcher of a process
+    from payi_otel.processors.otlp import EXPORTERS_VARIABLE
+
+    logger.info("%s is not set: calls become packets once the application calls payi_instrument()", API_KEY_VARIABLE)
+    _end_mourning()
+    if not os.environ.get("OTEL_CONFIG_FILE") and not {*listed(EXPORTERS_VARIABLE)} - {"none"}:
+        _end_mourning = mourn_unclaimed(_say_unrecorded)
+
+
+def _say_unrecorded() -> None:
+    if latest_exporter() is None:
+        text = "calls are not recorded: %s is not set, and no payi_instrument() of the application has said where packets go"
+        logger.warning(text, API_KEY_VARIABLE)
 
 
 def _see_to_end(runtime: Runtime) -> None:

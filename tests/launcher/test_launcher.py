@@ -72,11 +72,45 @@ def test_a_wrong_setting_is_one_line_and_the_program_runs(stage: Stage) -> None:
 
 
 def test_without_a_key_calls_are_spans_only(stage: Stage) -> None:
-    """Quietly: the application may call `payi_instrument()` itself."""
+    """Quietly, where they are exported."""
     result = stage.run(PAYI_API_KEY="", OTEL_TRACES_EXPORTER="console", **OURS)
     assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
     assert result.stderr == ""
     assert stage.ingest.requests == []
+
+
+UNRECORDED = "calls are not recorded: PAYI_API_KEY is not set, and no payi_instrument() of the application has said where packets go\n"
+
+
+@pytest.mark.parametrize("exporters", [{}, {"OTEL_TRACES_EXPORTER": "none"}], ids=["unset", "none"])
+def test_without_a_key_and_an_exporter_the_first_call_says_so(stage: Stage, exporters: dict[str, str]) -> None:
+    """Once, and not before a call: a program that makes none has nothing to be told."""
+    assert stage.run("import openai", PAYI_API_KEY="", **exporters, **OURS).stderr == ""
+    assert stage.run(CALLS="2", PAYI_API_KEY="", **exporters, **OURS).stderr == UNRECORDED
+    assert stage.ingest.requests == []
+
+
+@pytest.mark.parametrize("which", ["payi_instrument", "exporter", "shut down", "not wanted"])
+def test_a_key_of_the_applications_own_is_none_that_is_missing(stage: Stage, which: str) -> None:
+    """Calls that it does not want, or makes after its shutdown, are its own doing."""
+    client = 'import os\nimport payi_otel\npayi = payi_otel.Payi(api_key=os.environ["KEY"], base_url=os.environ["URL"])\n'
+    asked = client + "payi_otel.payi_instrument(payi=payi, instruments={INSTRUMENTS})\n"
+    exporter = """
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import get_tracer_provider
+
+exporter = payi_otel.PayiSpanExporter(api_key=os.environ["KEY"], base_url=os.environ["URL"])
+get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+"""
+    code = {
+        "payi_instrument": asked.replace("{INSTRUMENTS}", "None") + APP,
+        "exporter": client + exporter + APP,
+        "shut down": asked.replace("{INSTRUMENTS}", "None") + APP + "payi_otel.shutdown(10)\n" + APP,
+        "not wanted": asked.replace("{INSTRUMENTS}", '{"system.anthropic"}') + APP,
+    }[which]
+    result = stage.run(code, PAYI_API_KEY="", KEY=stage.ingest.api_key, URL=stage.ingest.url, **OURS)
+    assert result.stderr == ""
+    assert bills(stage) == ([] if which == "not wanted" else [SAID])
 
 
 def test_a_call_of_the_applications_own_takes_over(stage: Stage) -> None:

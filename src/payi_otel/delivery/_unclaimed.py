@@ -24,6 +24,34 @@ class _Taker:
         return True
 
 
+class _Mourner:
+    """Takes no call, and says once that nobody did."""
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self._say: Callable[[], None] | None = say
+
+    def take(self, payload: Payload, *, late: bool) -> bool:
+        """Asked with `late` where nobody else has taken it."""
+        if late and self._say is not None:
+            say, self._say = self._say, None
+            say()
+        return False
+
+
+def mourn_unclaimed(say: Callable[[], None]) -> Callable[[], None]:
+    """Has the registry say when, for the first time, nobody takes a call.
+
+    Args:
+        say: Called then.
+
+    Returns:
+        A function that ends this.
+    """
+    mourner = _Mourner(say)
+    registry.add_taker(mourner, first=False)
+    return lambda: registry.remove_taker(mourner)
+
+
 def feed_unclaimed(intake: Intake, *, first: bool) -> Callable[[], None]:
     """Has the registry give them to this intake.
 
