@@ -400,6 +400,23 @@ async def test_a_stream_closed_by_another_task_while_it_is_read_was_closed(
     assert readable(packet) == stream_packet(EVENTS[:1], reason="closed", units=ESTIMATED)
 
 
+async def test_a_stream_whose_reader_is_let_go_while_it_is_closed_was_closed(
+    instrument: Any, async_client: Any, provider: Any, packets: Any
+) -> None:
+    """As SDKs do that put generators around their streams: the collected one closes its response, too, and may be quicker."""
+    instrument()
+    provider.script(Reply(events=EVENTS, held=True))
+    stream = await async_client.chat.completions.create(**ASKED)
+    await anext(stream)
+    await anext(stream)
+    closing = asyncio.create_task(stream.close())
+    await asyncio.sleep(0)
+    await stream._iterator.aclose()
+    await closing
+    (packet,) = packets()
+    assert packet["body"]["properties"]["payi_otel.end_reason"] == "closed"
+
+
 def test_an_interrupt_while_reading_passes_through_and_ends_the_stream(
     instrument: Any, provider: Any, packets: Any, gate: threading.Event
 ) -> None:

@@ -55,6 +55,7 @@ class _CloseHook(TapHook):
 
 class _AsyncCloseHook(TapHook):
     async def __call__(self) -> None:
+        self._tap.begin_close()
         try:
             closing = self.original()
             if closing is not None:

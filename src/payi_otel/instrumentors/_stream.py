@@ -100,6 +100,7 @@ class Tap:
         "__weakref__",
         "_has_failed",
         "_invocation",
+        "_is_left",
         "_is_read",
         "_last",
         "_output_pending",
@@ -119,7 +120,7 @@ class Tap:
         """
         self._invocation = invocation
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
-        self._is_read = self._has_failed = False
+        self._is_read = self._has_failed = self._is_left = False
         self._output_pending = True
         self.reading = False
         """True while the SDK's own iterator runs: what it does to the response is not the caller's doing."""
@@ -247,9 +248,13 @@ class Tap:
         """Ends the call by what its iterator raised. A caller who leaves or is cancelled is not a failure of the provider."""
         return self.end("error", error) if isinstance(error, Exception) else self.end(_left_by(error))
 
+    def begin_close(self) -> None:
+        """The response begins to be closed. A caller who leaves stays one, although a reader that he lets go of may be quicker."""
+        self._is_left = self._is_left or not _closed_by_reader()
+
     def closed(self) -> Ticket | None:
         """The response was closed: by its reader at the end, by a reader that is collected, or else by a caller who leaves."""
-        if not _closed_by_reader():
+        if self._is_left or not _closed_by_reader():
             return self.end(_left_by(sys.exc_info()[1]))
         return None if self.reading else self.end("abandoned")
 
