@@ -88,6 +88,28 @@ def test_a_program_is_recorded_and_says_nothing_more(stage: Stage) -> None:
     assert [packet["headers"]["xproxy-usecase-name"] for packet in stage.ingest.packets] == ["app"]
 
 
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an environment without this package."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its commands are in another folder")
+def test_a_python_of_another_environment_is_named(stage: Stage, other_python: Path) -> None:
+    """It is run as it is, for it may be what is wanted; a program that has the package on its path is recorded, and nothing is said."""
+    line = [*COMMAND, "run", "--", "python", "-c", "print('ran')"]
+    variables = stage.environ(PATH=f"{other_python.parent}:/usr/bin:/bin")
+    done = subprocess.run(line, env=variables, cwd=stage.folder, capture_output=True, text=True, check=False, timeout=60)
+    said = f"payi-otel run: payi-otel is not installed for {other_python}: no calls are recorded. Run {Path(sys.executable).parent}"
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr.startswith(said)
+    lent = {**variables, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(line, env=lent, cwd=stage.folder, capture_output=True, text=True, check=False, timeout=60)
+    assert "payi-otel is not installed" not in done.stderr
+
+
 def test_flags_are_settings(stage: Stage) -> None:
     """A flag counts before its variable; the launcher's spelling is understood; arguments behind the program are the program's."""
     code = APP + "\nprint(sys.argv[1:])"

@@ -15,6 +15,7 @@ import click
 from payi_otel.cli._errors import WrongUsage
 
 _HAS_EXEC: Final = os.name == "posix"
+_HAS_PACKAGE: Final = "import importlib.util, sys; sys.exit(importlib.util.find_spec('payi_otel') is None)"
 _NOTHING: Final = "say what to run, behind two dashes: payi-otel {0} -- python app.py"
 
 
@@ -36,6 +37,21 @@ def check(program: Sequence[str], command: str) -> None:
             else "give the path of a program, or the name of one on the PATH"
         )
         raise click.UsageError(f"{name} is no program that can be run: {advice}")
+
+
+def foreign_python(program: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The Python that is to run a program, where it is of an environment without this package, and nothing can be recorded in it."""
+    path = shutil.which(program[0])
+    if path is None or not os.path.basename(path).startswith("python"):
+        return None
+    path = os.path.abspath(path)
+    if os.path.dirname(path) == os.path.dirname(sys.executable):
+        return None
+    try:
+        asked = subprocess.run([path, "-c", _HAS_PACKAGE], env=dict(environ), capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return path if asked.returncode else None
 
 
 def command_line(program: Sequence[str]) -> list[str]:

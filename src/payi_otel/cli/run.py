@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import click
 
 from payi_otel._environ import FLAG_PREFIX, is_sdk_disabled, variable
 from payi_otel.cli._errors import WrongUsage
-from payi_otel.cli._launch import check, replace_process
+from payi_otel.cli._launch import check, foreign_python, replace_process
 from payi_otel.clients import API_KEY_VARIABLE, BASE_URL_VARIABLE
 from payi_otel.config import FILE_VARIABLE, Settings, describe, load_settings
 from payi_otel.delivery._handover import PRINT_VARIABLE
@@ -62,6 +63,9 @@ def run(program: tuple[str, ...], offline: str | None, prints: bool, **flags: An
     if prints:
         environ[PRINT_VARIABLE] = "1"
     _check_settings(environ)
+    if (python := foreign_python(program, environ)) is not None:
+        text = f"payi-otel is not installed for {python}: no calls are recorded. Run {sys.executable}, or install payi-otel there"
+        click.echo(f"payi-otel run: {text}", err=True)
     return replace_process(program, environ)
 
 
