@@ -371,6 +371,7 @@ async def application(scope, receive, send):
 SERVERS = {
     "gunicorn": (WSGI, ["gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "service:application"]),
     "gunicorn preload": (WSGI, ["gunicorn", "--preload", "--workers", "2", "--bind", "127.0.0.1:{port}", "service:application"]),
+    "gunicorn gevent": (WSGI, ["gunicorn", "-k", "gevent", "--workers", "2", "--bind", "127.0.0.1:{port}", "service:application"]),
     "uvicorn": (ASGI, ["uvicorn", "--port", "{port}", "service:application"]),
     "uvicorn workers": (ASGI, ["uvicorn", "--workers", "2", "--port", "{port}", "service:application"]),
 }
@@ -380,6 +381,8 @@ SERVERS = {
 @pytest.mark.parametrize("server", SERVERS)
 def test_servers_and_their_workers(stage: Stage, server: str, free_port: int) -> None:
     """Each request's call is one packet, delivered at the latest when the server is told to end."""
+    if "gevent" in server:
+        pytest.importorskip("gevent")
     code, command = SERVERS[server]
     stage.write(code, "service.py")
     arguments = [str(LAUNCHER), str(COMMANDS / command[0]), *(word.format(port=free_port) for word in command[1:])]

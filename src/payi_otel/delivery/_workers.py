@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
@@ -76,7 +76,8 @@ class Workers:
         """Of the threads that sleep: locks that they wait to be released. `queue.SimpleQueue` would do the same, but its `get` with a
         timeout may wait for ever (CPython up to 3.13)."""
         self._threads: set[threading.Thread] = set()
-        self._starting = threading.Lock()
+        self._make_lock: Callable[[], threading.Lock] = threading.Lock
+        self._starting = self._make_lock()
         self._urgent: deque[None] = deque()
         """One for each awakening without a pause."""
         self._pausing: deque[threading.Lock] = deque()
@@ -143,10 +144,11 @@ class Workers:
             wait: Lets another thread that is starting one finish first. Only workers may: a garbage collection can put a caller
                 inside this very method.
         """
-        if self.is_stopped or len(self._threads) >= self._limit or not self._starting.acquire(blocking=wait):
+        starting = self._starting_lock()
+        if self.is_stopped or len(self._threads) >= self._limit or not starting.acquire(blocking=wait):
             return bool(self._threads)
         if self.is_stopped or len(self._threads) >= self._limit:  # since the check above
-            self._starting.release()
+            starting.release()
             return bool(self._threads)
         thread = threading.Thread(target=_run, args=(self,), name=f"payi-delivery-{next(self._numbers)}", daemon=True)
         self._threads.add(thread)
@@ -156,8 +158,16 @@ class Workers:
         except RuntimeError:
             self._threads.discard(thread)
         finally:
-            self._starting.release()
+            starting.release()
         return bool(self._threads)
+
+    def _starting_lock(self) -> threading.Lock:
+        """Held while a thread is started. gevent may replace locks and threads after a set-up: the started one, which runs in the same
+        thread of the system then, would wait for its starter with a lock that stops both."""
+        if self._make_lock is not threading.Lock:
+            self._make_lock = threading.Lock
+            self._starting = self._make_lock()
+        return self._starting
 
     def stop(self) -> None:
         """Ends every thread after its present turn."""
@@ -167,8 +177,9 @@ class Workers:
 
     def join(self, deadline_s: float) -> bool:
         """Waits for the threads until this instant of `time.monotonic()`; True when none is left."""
-        if self._starting.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
-            self._starting.release()  # no thread is half started any more, and none will be
+        starting = self._starting_lock()
+        if starting.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+            starting.release()  # no thread is half started any more, and none will be
         for thread in list(self._threads):
             if thread.ident is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline_s - time.monotonic()))
