@@ -8,6 +8,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -284,6 +285,26 @@ def test_usage_that_had_come_when_the_caller_left_is_exact(way: str, instrument:
     packet = readable(packet)
     taken = EVENTS[:-1] if way == "stream" else EVENTS
     assert packet == stream_packet(taken, reason="closed" if way == "stream" else None)
+
+
+@pytest.mark.parametrize("reads", [2, 0], ids=["left", "never read"])
+def test_a_stream_that_is_collected_took_as_long_as_what_came_of_it(
+    reads: int, instrument: Any, client: Any, provider: Any, packets: Any, ingest: Any
+) -> None:
+    """Not until the collector came by, which may be hours later."""
+    instrument()
+    provider.script(Reply(events=EVENTS, held=True))
+    began = time.perf_counter()
+    stream = client.chat.completions.create(**ASKED)
+    for _ in range(reads):
+        next(stream)
+    came_ms = (time.perf_counter() - began) * 1000
+    time.sleep(came_ms / 1000 + 0.1)
+    del stream
+    gc.collect()
+    (packet,) = packets()
+    assert packet["body"]["properties"]["payi_otel.end_reason"] == ("abandoned" if reads else "unread")
+    assert ingest.packets[0]["body"]["end_to_end_latency_ms"] <= came_ms
 
 
 def test_an_error_in_the_stream_is_the_sdks_own_and_makes_a_299(instrument: Any, client: Any, provider: Any, packets: Any) -> None:

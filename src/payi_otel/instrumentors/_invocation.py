@@ -120,7 +120,19 @@ def caller_frames(frame: FrameType | None) -> tuple[tuple[CodeType, int], ...]:
 class Invocation:
     """The one mutable object of a call."""
 
-    __slots__ = ("_context", "_key", "_open", "_operation", "_span", "_start_ns", "_tracer", "exchange", "payload", "request")
+    __slots__ = (
+        "_context",
+        "_key",
+        "_open",
+        "_operation",
+        "_span",
+        "_start_ns",
+        "_tracer",
+        "exchange",
+        "last_event_ns",
+        "payload",
+        "request",
+    )
 
     def __init__(
         self, tracer: Tracer, operation: str, request: Request, scope: Scope, module: str, instance: Any, frame: FrameType | None
@@ -157,6 +169,8 @@ class Invocation:
         self._key = self._span.get_span_context().span_id if is_seen else registry.new_key()
         registry.put(self._key, self.payload)
         self._start_ns = time.perf_counter_ns()
+        self.last_event_ns: int | None = None
+        """When something came last (`time.perf_counter_ns`), for a stream that is let go of and collected at any time later."""
 
     def attach(self) -> Any:
         """Makes the call's span current and takes our baggage out of what HTTP instrumentations propagate."""
@@ -177,8 +191,8 @@ class Invocation:
         note_last_result(self.payload.ticket)
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since the provider was called."""
-        return (time.perf_counter_ns() - self._start_ns) // 1_000_000
+        """Milliseconds since the provider was called, to now or to the last event of a stream that nobody read on."""
+        return ((self.last_event_ns or time.perf_counter_ns()) - self._start_ns) // 1_000_000
 
     def first_chunk(self) -> None:
         """Notes that the first event of a stream has come."""
@@ -278,7 +292,7 @@ class Invocation:
             registry.claim(self._key)
         if is_said or span.is_recording():
             self._say(reason, answer, error, is_said=is_said)
-        span.end()
+        span.end(None if self.last_event_ns is None else payload.started_at_ns + self.last_event_ns - self._start_ns)
         registry.hand_over(self._key)
 
     def _say(self, reason: EndReason, answer: Answer, error: BaseException | None, *, is_said: bool) -> None:

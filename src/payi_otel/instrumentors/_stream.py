@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -105,6 +106,7 @@ class Tap:
         "_last",
         "_output_pending",
         "_reader",
+        "_seen_ns",
         "_shows",
         "_weakly",
         "reading",
@@ -122,6 +124,8 @@ class Tap:
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
         self._is_read = self._has_failed = self._is_left = False
         self._output_pending = True
+        self._seen_ns = time.perf_counter_ns()
+        """When the last event came, or the response."""
         self.reading = False
         """True while the SDK's own iterator runs: what it does to the response is not the caller's doing."""
         self._weakly = weakref.ref(self, _open_taps.discard)
@@ -146,6 +150,7 @@ class Tap:
         reader = self._reader
         if reader is None:
             return False
+        self._seen_ns = time.perf_counter_ns()
         try:
             if not self._is_read:
                 self._is_read = True
@@ -235,6 +240,8 @@ class Tap:
         if invocation.exchange.route is not None and invocation.exchange.proxied_body is None:
             invocation.exchange.proxied_body = b"".join(reader.pieces)
         answer = reader.answer()
+        if reason == "abandoned":  # long ago, perhaps
+            invocation.last_event_ns = self._seen_ns
         if reason in ("closed", "abandoned", "cancelled") and reader.is_complete():
             reason = "completed"
         elif reason == "abandoned" and not self._is_read:
