@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 SLICE: Final = 256 * 1024
@@ -18,11 +19,8 @@ _BREATH_S: Final = 0.0002
 """Long enough that a thread which waits for the interpreter is awake and has it."""
 
 
-class _Own(threading.local):
-    bell: threading.Lock | None = None
-
-
-_own = _Own()
+_bell: ContextVar[threading.Lock | None] = ContextVar("payi_background", default=None)
+"""A lock that is never free: to wait for it is to sleep."""
 
 
 @contextmanager
@@ -30,17 +28,18 @@ def in_background() -> Iterator[None]:
     """Nobody waits for what this thread does: it lets others go first."""
     bell = threading.Lock()
     bell.acquire()
-    _own.bell = bell
+    token = _bell.set(bell)
     try:
         yield
     finally:
-        _own.bell = None
+        _bell.reset(token)
 
 
 def give_way() -> None:
     """Lets other threads run, in a thread that nobody waits for; in any other it does nothing."""
-    if _own.bell is not None:
-        _own.bell.acquire(timeout=_BREATH_S)  # not `time.sleep`, which an application's tests may replace
+    bell = _bell.get()
+    if bell is not None:
+        bell.acquire(timeout=_BREATH_S)  # not `time.sleep`, which an application's tests may replace
 
 
 def slices(length: int) -> Iterator[int]:

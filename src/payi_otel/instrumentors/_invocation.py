@@ -31,6 +31,7 @@ from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
+from payi_otel.instrumentors._values import text_of
 from payi_otel.instrumentors._values import is_code
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
@@ -222,7 +223,7 @@ class Invocation:
             if self.request.on_answer is not None:
                 answer = self.request.on_answer(self, answer)
             if not (isinstance(answer.response_id, _TEXT) and isinstance(answer.model, _TEXT)):
-                answer = replace(answer, response_id=_text(answer.response_id), model=_text(answer.model))
+                answer = replace(answer, response_id=text_of(answer.response_id), model=text_of(answer.model))
             self._fill_answer(answer, error, status)
         finally:
             self._end_span(reason, answer, error, is_said=is_said)
@@ -395,8 +396,3 @@ def _inner_context(current: Context, span: Span) -> Context:
 def _type_name(error: BaseException) -> str:
     cls = type(error)
     return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _text(value: Any) -> str | None:
-    """An id or a model. What a server that only speaks like a provider's gives as a number may be a mere count, and is none."""
-    return value if isinstance(value, str) else None

@@ -52,6 +52,11 @@ def fields_of(value: Any) -> Fields:
     return {**vars(value), **extra} if extra else vars(value)
 
 
+def text_of(value: Any) -> str | None:
+    """An id or a model. What a server that only speaks like a provider's gives as a number may be a mere count, and is none."""
+    return value if isinstance(value, str) else None
+
+
 def count_of(value: Any, name: str, problems: list[str]) -> int:
     """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
     return count_in(value if isinstance(value, dict) else _Attributes(value), name, problems)
