@@ -483,6 +483,74 @@ def test_two_threads_keep_their_users_apart(instrument: Any, client: Any, provid
     assert sorted(seen) == [("ann", "ann")] * 5 + [("bob", "bob")] * 5
 
 
+def test_a_second_thread_does_not_end_the_stream_that_a_first_one_reads(
+    instrument: Any, client: Any, provider: Any, packets: Any, gate: threading.Event
+) -> None:
+    """It is told that the stream is being read, as without us; the first one reads on, and is not given the usage we asked for."""
+    instrument()
+    provider.script(Reply(events=EVENTS, gate=gate))
+    stream = client.chat.completions.create(**ASKED)
+    for _ in EVENTS[:-1]:
+        next(stream)
+    rest: list[Any] = []
+    first = threading.Thread(target=lambda: rest.extend(stream))
+    first.start()
+    while not stream._iterator.gi_running:
+        time.sleep(0.001)
+    with pytest.raises(ValueError, match="already executing"):
+        next(stream)
+    gate.set()
+    first.join(10)
+    assert rest == []
+    (packet,) = packets()
+    assert readable(packet) == stream_packet(EVENTS)
+
+
+async def test_a_second_task_does_not_end_the_stream_that_a_first_one_reads(
+    instrument: Any, async_client: Any, provider: Any, packets: Any, gate: threading.Event
+) -> None:
+    """The same for tasks."""
+    instrument()
+    provider.script(Reply(events=EVENTS, gate=gate))
+    stream = await async_client.chat.completions.create(**ASKED)
+    for _ in EVENTS[:-1]:
+        await stream.__anext__()
+    first = asyncio.create_task(stream.__anext__())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="already running"):
+        await stream.__anext__()
+    gate.set()
+    with pytest.raises(StopAsyncIteration):
+        await first
+    (packet,) = packets()
+    assert readable(packet) == stream_packet(EVENTS)
+
+
+def test_a_thread_that_finds_a_stream_at_its_end_leaves_its_call_to_who_has_the_last_event(
+    instrument: Any, client: Any, provider: Any, packets: Any
+) -> None:
+    """The usage has been taken from the provider by another thread, and is still to be noted."""
+    instrument()
+    provider.script(Reply(events=EVENTS))
+    stream = client.chat.completions.create(**ASKED)
+    found: list[Any] = []
+
+    class Overtaken:
+        def __next__(self) -> Any:
+            event = inner.__next__()
+            if not event.choices:
+                second = threading.Thread(target=lambda: found.append(next(stream, "the end")))
+                second.start()
+                second.join(10)
+            return event
+
+    inner, stream._iterator._inner = stream._iterator._inner, Overtaken()
+    assert len(list(stream)) == len(EVENTS) - 1
+    assert found == ["the end"]
+    (packet,) = packets()
+    assert readable(packet) == stream_packet(EVENTS)
+
+
 async def test_200_concurrent_tasks_keep_their_users_apart(instrument: Any, provider: Any, packets: Any) -> None:
     """Every packet has the user of the task that made the call, and no other."""
     instrument()

@@ -217,21 +217,21 @@ class _Passage:
 
 def _read(inner: Any, tap: Tap, passage: _Passage) -> Iterator[bytes]:
     while True:
-        tap.reading = True
         try:
-            piece = next(inner)
+            tap.reading.append(None)
+            try:
+                piece = next(inner)
+            finally:
+                tap.reading.pop()
         except StopIteration:
             break
         except BaseException as error:
-            tap.reading = False
             rest = passage.held_back()
             ticket = tap.fail(error)
             if isinstance(error, Exception):
                 settle(ticket)
                 yield from rest
             raise
-        finally:
-            tap.reading = False
         yield from passage.pieces(piece)
     rest = passage.last()
     settle(tap.end("completed"))
@@ -240,13 +240,15 @@ def _read(inner: Any, tap: Tap, passage: _Passage) -> Iterator[bytes]:
 
 async def _read_async(inner: Any, tap: Tap, passage: _Passage) -> AsyncIterator[bytes]:
     while True:
-        tap.reading = True
         try:
-            piece = await inner.__anext__()
+            tap.reading.append(None)
+            try:
+                piece = await inner.__anext__()
+            finally:
+                tap.reading.pop()
         except StopAsyncIteration:
             break
         except BaseException as error:
-            tap.reading = False
             rest = passage.held_back()
             ticket = tap.fail(error)
             if isinstance(error, Exception):
@@ -254,8 +256,6 @@ async def _read_async(inner: Any, tap: Tap, passage: _Passage) -> AsyncIterator[
                 for shown in rest:
                     yield shown
             raise
-        finally:
-            tap.reading = False
         for shown in passage.pieces(piece):
             yield shown
     rest = passage.last()

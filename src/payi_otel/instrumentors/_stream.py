@@ -10,7 +10,6 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Protocol
@@ -126,8 +125,8 @@ class Tap:
         self._output_pending = True
         self._seen_ns = time.perf_counter_ns()
         """When the last event came, or the response."""
-        self.reading = False
-        """True while the SDK's own iterator runs: what it does to the response is not the caller's doing."""
+        self.reading: list[None] = []
+        """One for each thread or task that is in the SDK's own iterator: what that does to the response is not the caller's doing."""
         self._weakly = weakref.ref(self, _open_taps.discard)
         _open_taps.add(self._weakly)
         self._last: Any = None
@@ -272,8 +271,7 @@ class Tap:
 
 def _is_over(reader: StreamReader) -> bool:
     """Whether the last event has come that says what the call cost; a reader may know of some behind the usage."""
-    is_over: Callable[[], bool] = getattr(reader, "is_over", reader.is_complete)
-    return is_over()
+    return bool(getattr(reader, "is_over", reader.is_complete)())
 
 
 def _end_if_complete(reference: weakref.ref[Tap]) -> None:
@@ -298,6 +296,12 @@ def _closed_by_reader() -> bool:
     return False
 
 
+def _is_read_elsewhere(error: BaseException) -> bool:
+    """Whether a generator says, itself and not in its code, that it is just being read: that is no end of the stream."""
+    trace = error.__traceback__
+    return isinstance(error, ValueError | RuntimeError) and trace is not None and trace.tb_next is None and " already " in str(error)
+
+
 class TappedIterator:
     """Stands in for a stream's own iterator."""
 
@@ -309,21 +313,24 @@ class TappedIterator:
 
     def __next__(self) -> Any:
         tap = self._tap
+        readers = tap.reading
         while True:
-            tap.reading = True
+            readers.append(None)
             try:
                 item = self._inner.__next__()
+                is_hidden = tap.note(item)
             except StopIteration:
-                settle(tap.end("completed"))
+                if len(readers) == 1:  # else another thread has yet to note what it was given, and ends the call
+                    settle(tap.end("completed"))
                 raise
             except BaseException as error:
-                ticket = tap.fail(error)
-                if isinstance(error, Exception):
-                    settle(ticket)
+                if not _is_read_elsewhere(error):
+                    ticket = tap.fail(error)
+                    settle(ticket if isinstance(error, Exception) else None)
                 raise
             finally:
-                tap.reading = False
-            if not tap.note(item):
+                readers.pop()
+            if not is_hidden:
                 tap.show(item)
                 return item
 
@@ -347,21 +354,24 @@ class TappedAsyncIterator:
 
     async def __anext__(self) -> Any:
         tap = self._tap
+        readers = tap.reading
         while True:
-            tap.reading = True
+            readers.append(None)
             try:
                 item = await self._inner.__anext__()
+                is_hidden = tap.note(item)
             except StopAsyncIteration:
-                await settle_async(tap.end("completed"))
+                if len(readers) == 1:
+                    await settle_async(tap.end("completed"))
                 raise
             except BaseException as error:
-                ticket = tap.fail(error)
-                if isinstance(error, Exception):
-                    await settle_async(ticket)
+                if not _is_read_elsewhere(error):
+                    ticket = tap.fail(error)
+                    await settle_async(ticket if isinstance(error, Exception) else None)
                 raise
             finally:
-                tap.reading = False
-            if not tap.note(item):
+                readers.pop()
+            if not is_hidden:
                 tap.show(item)
                 return item
 
