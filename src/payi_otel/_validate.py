@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import reprlib
@@ -54,6 +53,8 @@ class Problems:
 
 def nearest(key: object, known: Iterable[str], alike: float = 0.6) -> str:
     """`did you mean 'x'?`, or nothing where no name is `alike` (0 to 1) enough."""
+    import difflib  # for a mistake, and not for every start
+
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=alike) if isinstance(key, str) else []
     return f"did you mean {near[0]!r}?" if near else ""
 
