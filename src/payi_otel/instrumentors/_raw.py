@@ -93,12 +93,25 @@ def read_texts(data: bytes) -> list[str] | None:
         data = data.replace(b"\r\n", b"\n")
         if b"\r" in data:
             return None
-    texts: list[str] = []
     try:
-        events = data.decode().split("\n\n")
+        text = data.decode()
     except UnicodeDecodeError:
         return None
-    for event in events:
+    return _usual_texts(text) or _other_texts(text)
+
+
+def _usual_texts(text: str) -> list[str]:
+    """Those of a stream of nothing but whole events of one line each, as OpenAI's are; [] where it is another one."""
+    text = text.removesuffix("data: [DONE]\n\n")
+    count = text.count("}\n\ndata: {") + 1
+    if not (text.startswith("data: {") and text.endswith("}\n\n") and text.count("\n") == 2 * count):
+        return []
+    return text[6:-2].split("\n\ndata: ")
+
+
+def _other_texts(text: str) -> list[str] | None:
+    texts: list[str] = []
+    for event in text.split("\n\n"):
         if event.startswith("data: {") and event.endswith("}") and "\n" not in event:  # the usual one
             texts.append(event[6:])
             continue

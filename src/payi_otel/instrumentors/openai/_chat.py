@@ -205,8 +205,10 @@ class ChatStreamReader(RecordingReader):
         self.keep(event)
         if self._first is None:
             self._first = event
-        choices = get(event, "choices")
-        usage = get(event, "usage")
+        if isinstance(event, dict):
+            choices, usage = event.get("choices"), event.get("usage")
+        else:  # by `getattr` itself: there are many chunks
+            choices, usage = getattr(event, "choices", None), getattr(event, "usage", None)
         if usage is not None:
             self._usage = usage
             if not choices:
@@ -215,7 +217,7 @@ class ChatStreamReader(RecordingReader):
         if choices:
             self._last = event
             for choice in choices:
-                reason = get(choice, "finish_reason")
+                reason = choice.get("finish_reason") if isinstance(choice, dict) else getattr(choice, "finish_reason", None)
                 if reason:
                     self._reasons[get(choice, "index") or 0] = str(reason)
                 elif not self.output_seen:
