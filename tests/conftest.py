@@ -6,6 +6,7 @@ Sockets and hangs are set in pyproject.toml.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,12 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes out of the environment whatever could steer an SDK, before any module is collected; subprocesses inherit that."""
+    """Takes out of the environment whatever could steer an SDK, before any module is collected; subprocesses inherit that.
+
+    So they would inherit that SIGINT is ignored, which a shell does to what it runs in the background: no Ctrl-C would be seen.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(FOREIGN_PREFIXES) or name.lower() in PROXIES:
             del os.environ[name]

@@ -46,7 +46,8 @@ async def ask_all(url: str, count: int, path: str, questions: list[str]) -> None
     """That many requests, interleaved, each of another user."""
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
     transport = httpx.AsyncHTTPTransport(retries=20, limits=limits)
-    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=60, trust_env=False) as client:
+    patience = httpx.Timeout(60, pool=None)  # the last of a thousand waits for all the others
+    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=patience, trust_env=False) as client:
 
         async def ask(number: int) -> None:
             parameters = {"question": [question.format(number) for question in questions]}
