@@ -106,6 +106,11 @@ def ids(packets: list[IngestPacket]) -> list[str]:
     return [packet.response_id.removeprefix("chatcmpl-") for packet in packets]
 
 
+def delivery_threads() -> set[threading.Thread]:
+    """Those that there are. What other tests of the process have left may be among them: ask before, too."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("payi-delivery")}
+
+
 def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Waits for what no event tells."""
     deadline = time.monotonic() + timeout_s

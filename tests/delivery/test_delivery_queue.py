@@ -9,7 +9,7 @@ import time
 import weakref
 
 import pytest
-from delivery_fakes import DEAD, DELIVERED, DOWN, FAILED, Retry, ids, make_packet, running, submit, wait_for
+from delivery_fakes import DEAD, DELIVERED, DOWN, FAILED, Retry, delivery_threads, ids, make_packet, running, submit, wait_for
 
 from payi_otel.context.scope import Scope
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
@@ -97,6 +97,7 @@ def test_submit_raises_nothing_whatever_it_is_given() -> None:
 
 def test_workers_grow_to_eight_and_no_further() -> None:
     """Under backlog, each packet that can be sent at once is."""
+    others = delivery_threads()
     gate = Gate()
     sink = CapturingSink(gate)
     with running(sink) as queue:
@@ -105,7 +106,7 @@ def test_workers_grow_to_eight_and_no_further() -> None:
         assert queue.stats().in_flight == 8
         gate.opened.set()
         assert queue.flush(10)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("payi-delivery")]
+    assert not delivery_threads() - others
 
 
 def test_no_thread_runs_before_the_first_packet() -> None:
@@ -392,6 +393,7 @@ def test_a_process_that_lost_something_says_so_at_its_end(caplog: pytest.LogCapt
 def test_shutdown_says_once_how_many_packets_it_loses(caplog: pytest.LogCaptureFixture) -> None:
     """Within its deadline, although requests hang; what comes back later changes no count."""
     gate = Gate()
+    others = delivery_threads()
     sink = CapturingSink(gate)
     with running(sink) as queue:
         submit(queue, *map(make_packet, range(30)))
@@ -402,7 +404,7 @@ def test_shutdown_says_once_how_many_packets_it_loses(caplog: pytest.LogCaptureF
         lost = queue.stats()
         assert (lost.created, lost.dropped, lost.queued, lost.in_flight) == (30, {"shutdown": 30}, 0, 0)
         gate.opened.set()
-        wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("payi-delivery")])
+        wait_for(lambda: not delivery_threads() - others)
         assert queue.stats().dropped == {"shutdown": 30}
         assert queue.stats().is_conserved
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -469,13 +471,14 @@ def test_an_applications_sleep_is_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_queue_nobody_has_any_more_is_collected_with_its_threads() -> None:
     """Neither fork hooks, nor exit hooks, nor idle workers keep it alive."""
+    others = delivery_threads()
     queue = DeliveryQueue(CapturingSink(), convert=lambda payload: payload, retry=Retry())
     submit(queue, make_packet())
     assert queue.flush(5)
     reference = weakref.ref(queue)
     del queue
     wait_for(lambda: gc.collect() >= 0 and reference() is None)
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("payi-delivery")])
+    wait_for(lambda: not delivery_threads() - others)
 
 
 def test_a_span_that_a_collection_ends_inside_the_queue_is_taken() -> None:

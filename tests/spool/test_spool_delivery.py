@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from command import PAYI_OTEL
 from crashing_files import CrashingFiles
-from delivery_fakes import SCOPE, Retry, Target, break_down, make_packet, running, submit, wait_for
+from delivery_fakes import SCOPE, Retry, Target, break_down, delivery_threads, make_packet, running, submit, wait_for
 
 from payi_otel.delivery._files import OsFiles
 from payi_otel.delivery.queue import DeliveryQueue
@@ -404,6 +404,7 @@ def test_an_exit_with_a_spool_does_not_spin(server: IngestServer, tmp_path: Path
 
 def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_path: Path) -> None:
     """Its threads, its files and its locks; what it had delivered is not on disk."""
+    others = delivery_threads()
     sink = HttpSink(Target(server.url))
     queue = DeliveryQueue(sink, convert=lambda payload: payload, retry=Retry(), spool=Spool(str(tmp_path)))  # type: ignore[arg-type,return-value]
     submit(queue, *map(make_packet, range(20)))
@@ -411,7 +412,7 @@ def test_a_queue_that_nobody_has_any_more_is_let_go(server: IngestServer, tmp_pa
     reference = weakref.ref(queue)
     del queue
     wait_for(lambda: gc.collect() >= 0 and reference() is None)
-    wait_for(lambda: not [t for t in threading.enumerate() if t.name.startswith("payi-delivery")])
+    wait_for(lambda: not delivery_threads() - others)
     wait_for(lambda: list(tmp_path.iterdir()) == [])
     sink.close()
 
