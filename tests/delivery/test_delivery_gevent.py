@@ -57,3 +57,16 @@ def test_greenlets_are_recorded_and_not_held_up(patched: str, setting: dict[str,
     done = subprocess.run(line, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
     assert sorted(packet["headers"]["xproxy-user-id"] for packet in ingest.packets) == [f"user{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("patched", ["early", "late"])
+def test_large_packets_that_are_made_in_slices_stop_nothing(patched: str, provider: Any, ingest: Any, tmp_path: Path) -> None:
+    """A greenlet that makes the first packet lets others run in the middle of it, which make packets of their own."""
+    provider.always("/v1/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    code = SET_UP + PATCH if patched == "late" else PATCH + SET_UP
+    (tmp_path / "app.py").write_text(code + CALLS.replace('"Hi."', '"Hi \u00e9" * 1_000_000').replace("number % 2 == 1", "False"))
+    environ = {**os.environ, "PROVIDER": provider.url, "PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url}
+    line = [sys.executable, "app.py", "{}"]
+    done = subprocess.run(line, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert sorted(packet["headers"]["xproxy-user-id"] for packet in ingest.packets) == [f"user{number}" for number in range(10)]

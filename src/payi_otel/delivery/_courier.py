@@ -15,7 +15,7 @@ from payi_otel.delivery._backlog import Backlog
 from payi_otel.delivery._item import Item, RetrySettings, Task
 from payi_otel.delivery._keeper import Keeper
 from payi_otel.delivery._report import Reporter
-from payi_otel.delivery._workers import Workers
+from payi_otel.delivery._workers import LateLock, Workers
 from payi_otel.delivery.outcome import BatchingSink, EncodedPacket, EncodingSink, Fate, Fault, FindingSink, Outcome, Sink
 from payi_otel.delivery.spool import Spool
 from payi_otel.packets.model import IngestPacket
@@ -84,8 +84,8 @@ class Courier:
     def reset(self) -> None:
         """A new, empty backlog, and no threads: the state of a new object and of a forked child."""
         self.lock = threading.Lock()
-        self.warming = threading.Lock()
-        """Held while the first packet is made."""
+        self.warming = LateLock()
+        """Held while the first packet is made, in slices: others run meanwhile."""
         self.stopping = threading.Event()
         self.late: list[None] = []
         """One for each submission after shutdown: appending needs no lock."""
@@ -222,7 +222,7 @@ class Courier:
     def _to_held(self, item: Item) -> IngestPacket | EncodedPacket | None:
         if self.is_warm:
             return self._convert_and_encode(item)
-        with self.warming:
+        with self.warming.current():
             try:
                 return self._convert_and_encode(item)
             finally:

@@ -59,7 +59,8 @@ def _encode(value: Any) -> Iterator[bytes]:
         start = 0
         while start < len(value):
             stop = start + SLICE
-            stop += "\ud800" <= value[stop - 1 : stop] <= "\udbff"  # the first half of what may be a pair
+            while "\ud800" <= value[stop - 1 : stop] <= "\udbff":  # the first half of what may be a pair
+                stop += 1
             yield to_json(value[start:stop])[1:-1]
             start = stop
             give_way()

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
@@ -51,6 +51,22 @@ def quiet() -> Iterator[None]:
         detach(token)
 
 
+class LateLock:
+    """A lock as `threading` makes them when it is used. gevent may replace them after a set-up: who waits for one of before stops all
+    greenlets of his thread, and with them the one that holds it."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept = (threading.Lock, threading.Lock())
+
+    def current(self) -> threading.Lock:
+        """It, to be released by whoever asked for it."""
+        if self._kept[0] is not threading.Lock:
+            self._kept = (threading.Lock, threading.Lock())
+        return self._kept[1]
+
+
 class Workers:
     """Up to `limit` daemon threads that take turns at a `Work`."""
 
@@ -76,8 +92,8 @@ class Workers:
         """Of the threads that sleep: locks that they wait to be released. `queue.SimpleQueue` would do the same, but its `get` with a
         timeout may wait for ever (CPython up to 3.13)."""
         self._threads: set[threading.Thread] = set()
-        self._make_lock: Callable[[], threading.Lock] = threading.Lock
-        self._starting = self._make_lock()
+        self._starting = LateLock()
+        """Held while a thread is started, which runs in the same thread of the system under gevent."""
         self._urgent: deque[None] = deque()
         """One for each awakening without a pause."""
         self._pausing: deque[threading.Lock] = deque()
@@ -144,7 +160,7 @@ class Workers:
             wait: Lets another thread that is starting one finish first. Only workers may: a garbage collection can put a caller
                 inside this very method.
         """
-        starting = self._starting_lock()
+        starting = self._starting.current()
         if self.is_stopped or len(self._threads) >= self._limit or not starting.acquire(blocking=wait):
             return bool(self._threads)
         if self.is_stopped or len(self._threads) >= self._limit:  # since the check above
@@ -161,14 +177,6 @@ class Workers:
             starting.release()
         return bool(self._threads)
 
-    def _starting_lock(self) -> threading.Lock:
-        """Held while a thread is started. gevent may replace locks and threads after a set-up: the started one, which runs in the same
-        thread of the system then, would wait for its starter with a lock that stops both."""
-        if self._make_lock is not threading.Lock:
-            self._make_lock = threading.Lock
-            self._starting = self._make_lock()
-        return self._starting
-
     def stop(self) -> None:
         """Ends every thread after its present turn."""
         self.is_stopped = True
@@ -177,7 +185,7 @@ class Workers:
 
     def join(self, deadline_s: float) -> bool:
         """Waits for the threads until this instant of `time.monotonic()`; True when none is left."""
-        starting = self._starting_lock()
+        starting = self._starting.current()
         if starting.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
             starting.release()  # no thread is half started any more, and none will be
         for thread in list(self._threads):

@@ -336,8 +336,9 @@ class DeliveryQueue:
 
     def before_fork(self) -> None:
         """Holds the locks while the process forks, once nothing is half imported that a worker needs for its first packet."""
-        if not self._courier.is_warm and self._courier.warming.acquire(timeout=_FORK_WAIT_S):
-            self._courier.warming.release()
+        warming = self._courier.warming.current()
+        if not self._courier.is_warm and warming.acquire(timeout=_FORK_WAIT_S):
+            warming.release()
         self._lock.acquire()
         if self._spool is not None:
             self._spool.before_fork()
