@@ -225,6 +225,54 @@ def test_copied_clients_keep_their_kind(instrument: Any, provider: Any, packets:
     assert packet["body"]["category"] == "system.azureopenai"
 
 
+AZURE_URL = "https://acme.openai.azure.com/openai/v1/"
+
+
+class ByTenant(openai.OpenAI):  # type: ignore[misc, name-defined]
+    """Where its calls go is settled at each of them."""
+
+    tenant: Any = None
+
+    @property
+    def base_url(self) -> Any:
+        """Its tenant's, or its own."""
+        return self.tenant or self._base_url
+
+    @base_url.setter
+    def base_url(self, url: Any) -> None:
+        self._base_url = url
+
+
+def test_a_client_whose_property_says_where_its_calls_go_is_asked_at_each(instrument: Any, at: Any, provider: Any, packets: Any) -> None:
+    """It may have said what it keeps before."""
+    instrument()
+    provider.script(Reply(completion(id="chatcmpl-1")), Reply(completion(id="chatcmpl-2")))
+    with ByTenant(api_key="k", http_client=to_loopback(provider), max_retries=0) as client:
+        client.chat.completions.create(**CHAT)
+        client.tenant = http_library().URL(AZURE_URL)
+        client.chat.completions.create(**CHAT)
+    by_id = {packet["body"]["provider_response_id"]: priced(packet)[0] for packet in packets(2)}
+    assert by_id == {"chatcmpl-1": "system.openai", "chatcmpl-2": "system.azureopenai"}
+
+
+def test_the_client_of_the_module_is_asked_at_each_call(
+    instrument: Any, provider: Any, packets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`openai.base_url` may be set at any time."""
+    instrument()
+    provider.script(Reply(completion(id="chatcmpl-1")), Reply(completion(id="chatcmpl-2")))
+    monkeypatch.setattr(openai, "_client", None)
+    monkeypatch.setattr(openai, "api_key", "k")
+    monkeypatch.setattr(openai, "max_retries", 0)
+    with to_loopback(provider) as library:
+        monkeypatch.setattr(openai, "http_client", library)
+        openai.chat.completions.create(**CHAT)
+        monkeypatch.setattr(openai, "base_url", AZURE_URL)
+        openai.chat.completions.create(**CHAT)
+    by_id = {packet["body"]["provider_response_id"]: priced(packet)[0] for packet in packets(2)}
+    assert by_id == {"chatcmpl-1": "system.openai", "chatcmpl-2": "system.azureopenai"}
+
+
 @pytest.mark.parametrize(
     ("base_url", "uri"),
     [

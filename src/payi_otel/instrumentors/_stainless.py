@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from payi_otel.payload import ContentReader, Ticket
 RAW_HEADER = "X-Stainless-Raw-Response"
 """Set by `with_raw_response` ("true", "raw") and `with_streaming_response` ("stream") before they call the wrapped method."""
 
+_PLAIN_CLIENTS = re.compile(r"(openai|anthropic)\._(base_)?client")
+"""Modules of the classes that keep their URL and give it as it is."""
 
 _readied: set[type] = set()
 
@@ -42,10 +45,17 @@ class ClientBook:
             return known[2]
         url = getattr(client, "base_url", None)
         facts = self._read(client, url)
-        if url is kept:  # else a client of somebody's own, which makes its URL anew
+        if url is kept and _keeps_url(client):
             with suppress(TypeError):  # or cannot be remembered
                 self._known[key] = (weakref.ref(client, lambda _: self._known.pop(key, None)), url, facts)
         return facts
+
+
+def _keeps_url(client: Any) -> bool:
+    """Whether a client's calls go where its `_base_url` says, as in the SDKs' plain ones; others' property may say so at one call and
+    something else at the next, as that of `openai`'s module-wide client does."""
+    owner = next((kind for kind in type(client).__mro__ if "base_url" in vars(kind)), None)
+    return owner is not None and _PLAIN_CLIENTS.fullmatch(owner.__module__) is not None
 
 
 class StainlessOperation(Operation):
