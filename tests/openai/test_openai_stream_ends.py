@@ -551,6 +551,51 @@ def test_a_thread_that_finds_a_stream_at_its_end_leaves_its_call_to_who_has_the_
     assert readable(packet) == stream_packet(EVENTS)
 
 
+def test_a_call_ends_with_the_last_thread_that_leaves_its_stream(
+    instrument: Any, client: Any, provider: Any, packets: Any, gate: threading.Event
+) -> None:
+    """One that was refused may be slower to leave than the one that came to the stream's end."""
+    instrument()
+    provider.script(Reply(events=EVENTS))
+    stream = client.chat.completions.create(**ASKED)
+    entered, held = threading.Event(), threading.Event()
+
+    def hold() -> Any:
+        held.set()
+        gate.wait(10)
+        yield
+
+    busy = hold()
+    holding = threading.Thread(target=lambda: next(busy))
+    holding.start()
+    assert held.wait(10)
+
+    class Refusing:
+        @property
+        def __next__(self) -> Any:
+            if threading.current_thread() is not second:
+                return inner.__next__
+            entered.set()
+            left.wait(10)
+            return busy.__next__
+
+    def read_too() -> None:
+        with pytest.raises(ValueError, match="already executing"):
+            next(stream)
+
+    left, second = threading.Event(), threading.Thread(target=read_too)
+    inner, stream._iterator._inner = stream._iterator._inner, Refusing()
+    second.start()
+    assert entered.wait(10)
+    assert len(list(stream)) == len(EVENTS) - 1
+    left.set()
+    second.join(10)
+    gate.set()
+    holding.join(10)
+    (packet,) = packets()
+    assert readable(packet) == stream_packet(EVENTS)
+
+
 async def test_200_concurrent_tasks_keep_their_users_apart(instrument: Any, provider: Any, packets: Any) -> None:
     """Every packet has the user of the task that made the call, and no other."""
     instrument()

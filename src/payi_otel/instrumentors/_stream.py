@@ -108,6 +108,7 @@ class Tap:
         "_seen_ns",
         "_shows",
         "_weakly",
+        "is_drained",
         "reading",
     )
 
@@ -121,7 +122,7 @@ class Tap:
         """
         self._invocation = invocation
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
-        self._is_read = self._has_failed = self._is_left = False
+        self._is_read = self._has_failed = self._is_left = self.is_drained = False  # drained: the SDK's iterator is at its end
         self._output_pending = True
         self._seen_ns = time.perf_counter_ns()
         """When the last event came, or the response."""
@@ -288,10 +289,8 @@ def _closed_by_reader() -> bool:
     """Whether this `close` comes from within an iterator; another thread or task may close what is just being read."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_MAX_OWN_DEPTH):
-        if frame is None:
-            return False
-        if frame.f_code in reader_codes:
-            return True
+        if frame is None or frame.f_code in reader_codes:
+            return frame is not None
         frame = frame.f_back
     return False
 
@@ -320,8 +319,7 @@ class TappedIterator:
                 item = self._inner.__next__()
                 is_hidden = tap.note(item)
             except StopIteration:
-                if len(readers) == 1:  # else another thread has yet to note what it was given, and ends the call
-                    settle(tap.end("completed"))
+                tap.is_drained = True
                 raise
             except BaseException as error:
                 if not _is_read_elsewhere(error):
@@ -330,6 +328,8 @@ class TappedIterator:
                 raise
             finally:
                 readers.pop()
+                if tap.is_drained and not readers:  # whoever leaves last ends the call
+                    settle(tap.end("completed"))
             if not is_hidden:
                 tap.show(item)
                 return item
@@ -361,8 +361,7 @@ class TappedAsyncIterator:
                 item = await self._inner.__anext__()
                 is_hidden = tap.note(item)
             except StopAsyncIteration:
-                if len(readers) == 1:
-                    await settle_async(tap.end("completed"))
+                tap.is_drained = True
                 raise
             except BaseException as error:
                 if not _is_read_elsewhere(error):
@@ -371,6 +370,8 @@ class TappedAsyncIterator:
                 raise
             finally:
                 readers.pop()
+                if tap.is_drained and not readers:
+                    await settle_async(tap.end("completed"))
             if not is_hidden:
                 tap.show(item)
                 return item
