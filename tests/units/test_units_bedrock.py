@@ -241,6 +241,18 @@ def test_tool_calls_in_pieces_are_put_together(client: Any, provider: Any, instr
     assert packet["body"]["provider_response_function_calls"] == [{"name": "a", "arguments": '{"b": 1}'}, {"name": "c"}]
 
 
+def test_whole_tool_calls_in_several_events_stay_apart(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Mistral's have no index."""
+    instrument()
+    said = [{"id": name, "function": {"name": name, "arguments": f'{{"{name}": 1}}'}} for name in ("a", "b")]
+    events = [chunk({"choices": [{"index": 0, "message": {"role": "assistant", "tool_calls": [call]}}]}) for call in said]
+    events.append(chunk({"amazon-bedrock-invocationMetrics": {"inputTokenCount": 4, "outputTokenCount": 9}}))
+    provider.script(Reply(events=events, headers=EVENT_STREAM))
+    list(client.invoke_model_with_response_stream(modelId="mistral.mistral-large-2407-v1:0", body="{}")["body"])
+    (packet,) = packets()
+    assert packet["body"]["provider_response_function_calls"] == [call["function"] for call in said]
+
+
 def test_an_error_in_a_stream_is_one(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """The SDK raises it; the packet carries no 200."""
     from botocore.exceptions import EventStreamError

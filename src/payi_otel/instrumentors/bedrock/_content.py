@@ -68,17 +68,20 @@ def _has_image(value: Any) -> bool:
 
 def _choice_tools(answers: Sequence[dict[str, Any]]) -> Iterator[FunctionCall]:
     """The tool calls of choices; in a stream, put together of their pieces, of which the first has the name."""
+    calls: list[tuple[str, list[str]]] = []
     begun: dict[tuple[Any, Any], tuple[str, list[str]]] = {}
     for answer in answers:
         for choice in answer.get("choices") or ():
             said = choice.get("message") or choice.get("delta") or {} if isinstance(choice, dict) else {}
             for position, call in enumerate(said.get("tool_calls") or ()):
                 function = call.get("function") or {}
-                place = choice.get("index"), call.get("index", position)
-                _, pieces = begun.setdefault(place, (str(function.get("name") or ""), []))
+                name, place = str(function.get("name") or ""), (choice.get("index"), call.get("index", position))
+                if place not in begun or (name and "index" not in call):  # a family that numbers none of them sends each in one piece
+                    begun[place] = name, []
+                    calls.append(begun[place])
                 if (piece := function.get("arguments")) is not None:
-                    pieces.append(piece if isinstance(piece, str) else to_json(piece).decode())
-    for name, pieces in begun.values():
+                    begun[place][1].append(piece if isinstance(piece, str) else to_json(piece).decode())
+    for name, pieces in calls:
         if name:
             yield FunctionCall(name, "".join(pieces) if pieces else None)
 
