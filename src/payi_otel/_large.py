@@ -57,7 +57,7 @@ class Marks:
         """These: ASCII words in quotation marks, and others."""
         self.all = frozenset(marks)
         self._words = frozenset(mark[1:-1] for mark in self.all if _WORD.fullmatch(mark))
-        self._others = tuple(mark for mark in self.all if mark[1:-1] not in self._words)
+        self._others = tuple(mark for mark in self.all if not _WORD.fullmatch(mark))
         self._texts = tuple(mark.decode("latin-1") for mark in self.all)
         self._overlap = max(map(len, marks), default=1) - 1
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("payi.instrument")
 
+_SAID = ("", 0)
+"""Empty values that are something said: only None, and containers without anything in them, are left out."""
 _MAX_FRAMES = 4096
 """Frames whose text is remembered: a program makes its calls from the same few places."""
 _frames: tuple[dict[tuple[int, int], tuple[str, CodeType]], ...] = ({}, {})
@@ -151,7 +153,7 @@ def _body(payload: Payload, price: PriceAs, content: Content | None, rules: Pack
         "end_to_end_latency_ms": _bounded(payload.latency_ms),
         "http_status_code": payload.http_status or semconv.STATUS_WITHOUT_HTTP,
         "provider_response_id": payload.response_id or f"payi_{uuid4()}",
-        **{name: value for name, value in optional.items() if value or value == "" or value == 0},
+        **{name: value for name, value in optional.items() if value or value in _SAID},
     }
 
 
