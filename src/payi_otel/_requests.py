@@ -22,6 +22,7 @@ from wrapt import register_post_import_hook
 
 from payi_otel._guard import guard, log_fault
 from payi_otel._hosts import categories_of, serves_more_than_models
+from payi_otel._providers import providers
 from payi_otel._tally import Tally
 
 _MAX_PLACES: Final = 10_000
@@ -74,6 +75,7 @@ class RequestCounter:
             return
         self.forget()
         self.is_active = True
+        providers()  # read now and not within a call: it imports, and a fork in the middle of that would hang
         for patch in _PATCHES:
             register_post_import_hook(partial(self._apply, patch), patch[0])
 
