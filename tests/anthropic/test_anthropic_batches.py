@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 from typing import Any
 
 import pytest
 from comparing import SCOPE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odd_lines import odd_lines
 from provider_server import ProviderServer, Reply
 
 import payi_otel
@@ -103,3 +108,73 @@ def test_what_the_caller_does_to_a_result_does_not_change_its_packet(instrument:
     for packet in packets(2):
         assert packet["body"]["units"] == UNITS
         assert json.loads(packet["body"]["provider_response_json"])["content"] == [{"type": "text", "text": "Hi."}]
+
+
+def script_results(provider: ProviderServer, results: list[Any]) -> None:
+    """A batch that has ended, with these results."""
+    ended = {**BATCH, "results_url": provider.url + "/v1/messages/batches/msgbatch_1/results"}
+    lines = "".join(json.dumps(result) + "\n" for result in results)
+    provider.script(Reply(ended), Reply(lines, headers={"content-type": "application/x-jsonl"}))
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"message": "no message"},
+        {"message": None},
+        {"message": {**message(7), "usage": {**USAGE, "iterations": 5}}},
+    ],
+    ids=["text", "null", "iterations"],
+)
+def test_a_result_that_cannot_be_read_costs_itself_alone(
+    instrument: Any, provider: ProviderServer, packets: Any, caplog: pytest.LogCaptureFixture, spoiled: dict[str, Any]
+) -> None:
+    """It is counted as lost, and said to be; the caller and the results around it see nothing of that."""
+    instrument()
+    script_results(provider, [RESULTS[0], {"custom_id": "x", "result": {"type": "succeeded", **spoiled}}, *RESULTS[1:]])
+    with caplog.at_level(logging.ERROR, "payi.instrument"):
+        assert results_of(provider) == ["a", "x", "b", "c", "d"]
+        assert [packet["body"]["provider_response_id"] for packet in packets(2)] == ["msg_1", "msg_2"]
+    account = payi_otel.stats()
+    assert (account.created, account.delivered, dict(account.dropped)) == (3, 2, {"conversion_failed": 1})
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith("a packet is lost: it could not be made of its call (")
+
+
+@pytest.mark.parametrize("odd", [5, 0, 1.5, True, None, "", [], ["a"], {"a": 1}], ids=repr)
+def test_an_id_that_is_no_text_costs_and_adds_no_result(instrument: Any, provider: ProviderServer, packets: Any, odd: Any) -> None:
+    """A result is known again by all of it; a model that is none costs no more."""
+    instrument()
+    nameless = {**message(1), "id": odd}
+    modelless = {**nameless, "model": odd, "usage": {"input_tokens": 300_000}}
+    answered = [("a", nameless), ("b", nameless), ("b", nameless), ("c", modelless)]
+    results = [{"custom_id": name, "result": {"type": "succeeded", "message": one}} for name, one in answered]
+    for _ in range(2):
+        script_results(provider, results)
+        assert results_of(provider) == ["a", "b", "b", "c"]
+        assert [packet["body"]["provider_response_id"] for packet in packets(3)] == ["payi_<uuid4>"] * 3
+
+
+def test_odd_lines_cost_no_good_ones(instrument: Any, provider: ProviderServer, ingest: Any) -> None:
+    """Whatever stands among the results: nothing of ours is raised, each good one is billed once, and what is lost is counted."""
+    instrument()
+    numbers = itertools.count(100)
+    good: set[str] = set()
+
+    @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(odd_lines(*RESULTS), max_size=4))
+    def read(odd: list[Any]) -> None:
+        results: list[Any] = []
+        for one in [*odd, {}]:
+            good.add(f"msg_{(number := next(numbers))}")
+            results += [{"custom_id": "good", "result": {"type": "succeeded", "message": message(number)}}, one]
+        script_results(provider, results)
+        with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+            assert len(list(client.messages.batches.results("msgbatch_1"))) == len(results)
+        assert payi_otel.flush(30)
+        billed = [name for packet in ingest.packets if (name := packet["body"]["provider_response_id"]) in good]
+        assert sorted(billed) == sorted(good)
+
+    read()
+    account = payi_otel.stats()
+    assert account.created == account.delivered + account.dropped.get("conversion_failed", 0)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import logging
 from typing import Any
 
 import pytest
 from comparing import SCOPE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odd_lines import odd_lines
 from provider_server import Reply
 
 import payi_otel
@@ -91,13 +96,82 @@ def test_a_file_may_be_read_in_pieces_of_any_size(instrument: Any, client: Any, 
     assert by_resource(packets(3)) == EXPECTED
 
 
-@pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999", "1e300", "1700000000000000", "true", "[1]", "1" + "0" * 400])
 def test_an_odd_time_costs_no_results(instrument: Any, client: Any, provider: Any, packets: Any, stamp: str) -> None:
     """The result is dated now, and those behind it are read."""
     instrument()
     provider.script(Reply(FILE.replace("1700000000", stamp), headers=JSONL))
     client.files.content("file-1")
     assert by_resource(packets(3)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        line(7, {**CHAT, "id": "chatcmpl-7", "choices": 5}),
+        line(7, {**RESPONSE, "id": "resp_7", "output": 5}),
+        line(7, "no answer"),
+        line(7, CHAT)[:-1],
+    ],
+    ids=["chat", "response", "no answer", "no json"],
+)
+def test_a_line_that_cannot_be_read_costs_itself_alone(
+    instrument: Any, client: Any, provider: Any, packets: Any, caplog: pytest.LogCaptureFixture, spoiled: str
+) -> None:
+    """It is counted as lost, and said to be, once; those before and behind it are billed."""
+    instrument()
+    first, rest = FILE.split("\n", 1)
+    reply = Reply(f"{first}\n{spoiled}\n{rest}", headers=JSONL)
+    provider.script(reply, reply)
+    with caplog.at_level(logging.ERROR, "payi.instrument"):
+        client.files.content("file-1")
+        assert by_resource(packets(3)) == EXPECTED
+        client.files.content("file-1")
+        packets(3)
+    account = payi_otel.stats()
+    assert (account.created, account.delivered, dict(account.dropped)) == (4, 3, {"conversion_failed": 1})
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith("a packet is lost: it could not be made of its call (")
+
+
+@pytest.mark.parametrize("odd", [5, 0, 1.5, True, None, "", [], ["a"], {"a": 1}], ids=repr)
+def test_an_id_that_is_no_text_costs_and_adds_no_result(instrument: Any, client: Any, provider: Any, packets: Any, odd: Any) -> None:
+    """A result is known again by its line's id, or else by all of it; a model that is none costs no more."""
+    instrument()
+    nameless = [{**json.loads(line(number, {**CHAT, "id": odd})), "id": odd} for number in (1, 2)]
+    named = json.loads(line(3, {**CHAT, "id": odd, "model": odd}))
+    reply = Reply("\n".join(map(json.dumps, [*nameless, named, named])), headers=JSONL)
+    provider.script(reply, reply)
+    for _ in range(2):
+        client.files.content("file-1")
+        for packet in packets(3):
+            assert packet["body"]["units"] == EXPECTED["chatcmpl-1", "gpt-5.2"]
+            assert packet["body"]["provider_response_id"] == "payi_<uuid4>"
+
+
+def test_odd_lines_cost_no_good_ones(instrument: Any, client: Any, provider: Any, ingest: Any) -> None:
+    """Whatever stands in a file: nothing is raised, each good line is billed once, and what is lost is counted."""
+    instrument()
+    numbers = itertools.count(100)
+    answers: list[dict[str, Any]] = [CHAT, RESPONSE, VECTORS]
+    good: set[str] = set()
+
+    @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(odd_lines(*(json.loads(line(number, answer)) for number, answer in enumerate(answers))), max_size=4))
+    def read(odd: list[Any]) -> None:
+        lines = [json.dumps({"custom_id": "first"})]
+        for one in [*odd, None]:
+            good.add(name := f"good-{next(numbers)}")
+            lines += [line(next(numbers), {**CHAT, "id": name}), json.dumps(one)]
+        provider.script(Reply("\n".join(lines), headers=JSONL))
+        client.files.content("file-1")
+        assert payi_otel.flush(30)
+        billed = [name for packet in ingest.packets if (name := packet["body"]["provider_response_id"]).startswith("good-")]
+        assert sorted(billed) == sorted(good)
+
+    read()
+    account = payi_otel.stats()
+    assert account.created == account.delivered + account.dropped.get("conversion_failed", 0)
 
 
 def test_a_results_packet_is_whole(instrument: Any, client: Any, provider: Any, ingest: Any, packets: Any) -> None:

@@ -5,19 +5,22 @@ They have no span: nothing of them happens in this process. What failed, expired
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, NoReturn
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._capture import HttpExchange, current_exchange
 from payi_otel.instrumentors._client_facts import ClientFacts
 from payi_otel.instrumentors._invocation import Answer, Request
 from payi_otel.instrumentors._operation import Operation
+from payi_otel.instrumentors._values import text_of
 from payi_otel.instrumentors._wrapper import Binding, Prepared, prepare
 from payi_otel.payload import ContentReader, Payload
 
@@ -25,6 +28,8 @@ TIER = "batch"
 """The service tier of all of them."""
 _MAX_REMEMBERED = 100_000
 """Results that are known to be billed, a few MB; a batch has up to 100,000, and a result that is read again is mostly read soon."""
+_END_OF_TIME_S = 253_402_300_800
+"""The year 10000: a later time stamp is none, or in milliseconds."""
 
 
 class BilledResults:
@@ -36,10 +41,14 @@ class BilledResults:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
-    def is_first(self, result_id: str | None) -> bool:
-        """True the first time; always where a result has no id."""
-        if not result_id:
-            return True
+    def is_first(self, ids: Iterable[Any], whole: Callable[[], bytes]) -> bool:
+        """True the first time.
+
+        Args:
+            ids: What may name the result: the first that is a text does.
+            whole: The result, by which it is known again where nothing names it.
+        """
+        result_id = next((one for one in ids if isinstance(one, str) and one), None) or hashlib.sha256(whole()).hexdigest()
         with self._lock:
             if result_id in self._ids:
                 return False
@@ -120,31 +129,52 @@ class ReadResults(Operation):
         return prepare(self, binding, instance, args, kwargs, sys._getframe(2)) if binding.active else kwargs
 
 
-def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, made_at_s: int | None = None) -> Payload:
+def read_result(reading: Prepared, read: Callable[[], Payload | None]) -> Payload | None:
+    """What a provider's reader makes of one result; None for one that cost nothing.
+
+    One that it cannot read is lost, and none beside it: the worker finds no packet in it, counts that and says so.
+    """
+    try:
+        return read()
+    except Exception as fault:
+        return Payload(
+            scope=reading.scope, category=reading.request.client.category, module=reading.binding.module, parts=partial(_fail, fault)
+        )
+
+
+def _fail(fault: Exception) -> NoReturn:
+    raise fault
+
+
+def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, made_at_s: Any = None) -> Payload:
     """The payload of one result.
 
     Args:
         reading: The call that reads it, whose scope is the result's: whose call it was, the result does not say.
         answer: The result, read by its provider's reader.
         content: The worker's view of it.
-        made_at_s: When the provider made it, seconds since the epoch; None where it does not say: now.
+        made_at_s: When the provider made it, seconds since the epoch; where that is no time, it is now.
     """
-    client = reading.request.client
+    client, model = reading.request.client, text_of(answer.model)
     return Payload(
         scope=reading.scope,
         category=client.category,
         module=reading.binding.module,
-        model=client.deployment or answer.model,
+        model=client.deployment or model,
         resource_prefix=client.resource_prefix,
         host=f"{client.host}:{client.port}" if client.port and client.host else client.host,
         provider_uri=client.uri,
-        started_at_ns=time.time_ns() if made_at_s is None else made_at_s * 1_000_000_000,
+        started_at_ns=int(made_at_s) * 1_000_000_000 if _is_time(made_at_s) else time.time_ns(),
         http_status=200,
-        response_id=answer.response_id,
-        response_model=answer.model,
+        response_id=text_of(answer.response_id),
+        response_model=model,
         usage=answer.usage,
         service_tier=TIER,
         resource_scope=answer.resource_scope,
         properties=dict(answer.properties),
         content=content,
     )
+
+
+def _is_time(made_at_s: Any) -> bool:
+    return type(made_at_s) in (int, float) and 0 < made_at_s < _END_OF_TIME_S

@@ -15,7 +15,7 @@ from payi_otel._large import Marks
 from payi_otel.instrumentors._content import CallContent, RecordingReader, texts_in
 from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, OtherCall
-from payi_otel.instrumentors._values import count_of, get
+from payi_otel.instrumentors._values import count_of, get, text_of
 from payi_otel.packets.counting import by_length
 from payi_otel.packets.long_prompts import CLAUDE, is_long_prompt
 from payi_otel.packets.units import (
@@ -52,7 +52,7 @@ _PROMPT_KEYS = ("system", "messages", "tools")
 def read_message(message: Any, usage: Any = None) -> Answer:
     """A `Message`, as an object or as JSON; `usage` where it stands elsewhere (a stream's, put together)."""
     usage = get(message, "usage") if usage is None else usage
-    reason, model, message_id = get(message, "stop_reason"), get(message, "model") or None, get(message, "id") or None
+    reason, model, message_id = get(message, "stop_reason"), text_of(get(message, "model")) or None, text_of(get(message, "id")) or None
     tier, geo = get(usage, "service_tier"), get(usage, "inference_geo")
     return Answer(
         response_id=message_id,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
 from payi_otel._guard import guard
 from payi_otel._json import read_json
-from payi_otel.instrumentors._batches import BilledResults, ReadResults, to_payload
+from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payload
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._hooks import ResponseHook
 from payi_otel.instrumentors._invocation import Answer
-from payi_otel.instrumentors._values import get
+from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors._wrapper import Prepared
 from payi_otel.instrumentors.openai._chat import Chat
 from payi_otel.instrumentors.openai._client import read_client
@@ -109,16 +108,24 @@ def _keep(pieces: list[bytes], piece: bytes) -> None:
 
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
     for line in io.BytesIO(body):
-        try:
-            result = read_json(line)
-        except ValueError:
-            continue
-        response = get(result, "response")
-        answered = get(response, "body")
-        if not isinstance(answered, dict) or get(response, "status_code") != 200:
-            continue
-        answer = _READERS.get(str(answered.get("object")), _read_image)(answered)
-        if billed.is_first(answer.response_id or get(result, "id")):
-            made_at_s = answered.get("created") or answered.get("created_at")
-            made_at_s = int(made_at_s) if isinstance(made_at_s, int | float) and math.isfinite(made_at_s) else None
-            yield to_payload(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
+        payload = read_result(reading, partial(_read_line, line, reading))
+        if payload is not None:
+            yield payload
+
+
+def _read_line(line: bytes, reading: Prepared) -> Payload | None:
+    try:
+        result = read_json(line)
+    except ValueError:
+        if _MARK in line and line.endswith(b"\n") and billed.is_first((), lambda: line):
+            raise
+        return None  # nothing of a batch's, or the end of what the caller read
+    response = get(result, "response")
+    answered = get(response, "body")
+    if count_of(response, "status_code", []) != 200 or not billed.is_first((get(answered, "id"), get(result, "id")), lambda: line):
+        return None
+    if not isinstance(answered, dict):
+        raise TypeError("an answered line has no answer")
+    answer = _READERS.get(str(answered.get("object")), _read_image)(answered)
+    made_at_s = answered.get("created") or answered.get("created_at")
+    return to_payload(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
