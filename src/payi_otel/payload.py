@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("payi.instrument")
 
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_OTHERS = 10_000
 """Spans of other instrumentations that are known again when a second pipeline brings them."""
 
 EndReason = Literal["completed", "closed", "cancelled", "error", "abandoned", "unread"]
 """How a call ended: read to its end; closed early by the caller; its task cancelled; failed; garbage-collected; never read."""
+
+
+def is_code(value: Any) -> bool:
+    """Whether an error's code is one: codes stand on spans and in packets, and a sentence in a code's place may quote the prompt."""
+    return isinstance(value, str) and _CODE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +181,7 @@ class Payload:
     """None: no answer came (the packet says 299)."""
     end_reason: EndReason = "completed"
     failure: tuple[str, str] | None = None
-    """(exception type, its text), where the call failed."""
+    """(a code or an exception's type, its text), where the call failed; the text goes into packets only where words may."""
     error_body: str | None = None
     """The provider's answer to a call it refused, as text."""
     response_id: str | None = None

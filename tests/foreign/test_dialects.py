@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from golden_spans import Golden, goldens, play
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
 from payi_otel import _ingest_rules as rules
 from payi_otel.context.baggage import set_propagation
@@ -414,6 +414,31 @@ def test_no_content_with_logging_off_and_no_inline_data() -> None:
     (packet,) = packets_of_span(span_of("opentelemetry.instrumentation.genai.openai", dict(said)))
     assert "secret" in packet["provider_request_json"]
     assert "AAAA" not in packet["provider_request_json"]
+
+
+SENTENCE = "the prompt 'secret' is too long"
+
+
+@pytest.mark.parametrize(
+    ("kind", "exception", "failure"),
+    [
+        (SENTENCE, SENTENCE, "_OTHER"),
+        (SENTENCE, "openai.BadRequestError", "openai.BadRequestError"),
+        (None, SENTENCE, "_OTHER"),
+        ("timeout", SENTENCE, "timeout"),
+        (500, SENTENCE, "500"),
+        (("secret",), "ValueError", "ValueError"),
+    ],
+    ids=str,
+)
+def test_a_sentence_is_no_code_of_an_error(kind: Any, exception: str, failure: str) -> None:
+    """It may quote the prompt, and a code goes into packets that are to hold no words."""
+    said = {**CHAT, "error.type": kind} if kind is not None else CHAT
+    raised = Event("exception", {"exception.type": exception, "exception.message": SENTENCE})
+    span = span_of("opentelemetry.instrumentation.genai.openai", said, status=Status(StatusCode.ERROR, SENTENCE), events=[raised])
+    (packet,) = packets_of_span(span, log_prompt_and_response=False)
+    assert packet["properties"]["system.failure"] == failure
+    assert "secret" not in json.dumps(packet)
 
 
 def test_an_id_that_a_limit_cut_is_no_id(monkeypatch: pytest.MonkeyPatch) -> None:

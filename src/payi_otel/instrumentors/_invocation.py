@@ -31,9 +31,9 @@ from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
-from payi_otel.instrumentors._values import is_code, text_of
+from payi_otel.instrumentors._values import text_of
 from payi_otel.packets.units import Usage
-from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, registry
+from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, is_code, registry
 
 _MAX_FRAMES = 50
 """Frames kept of the caller's stack, nearest first: enough to find the call, and bounded under deep recursion."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Protocol
 
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_DIGITS = 18
 """A longer number is none that was counted, and Python takes its time to read very long ones."""
 
@@ -35,11 +33,6 @@ def get(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return value.get(name)
     return getattr(value, name, None)
-
-
-def is_code(value: Any) -> bool:
-    """Whether an error's code is one: codes stand on spans, and a sentence in a code's place may quote the prompt."""
-    return isinstance(value, str) and _CODE.fullmatch(value) is not None
 
 
 def fields_of(value: Any) -> Fields:

@@ -38,7 +38,7 @@ from payi_otel.packets.units import (
     Usage,
     as_large_context,
 )
-from payi_otel.payload import Payload
+from payi_otel.payload import Payload, is_code
 
 OWN_SCOPES = "payi_otel."
 Kind = Literal["call", "poll"]
@@ -308,8 +308,8 @@ def _failure(span: ReadableSpan, attributes: Mapping[str, Any]) -> tuple[str, st
     if kind is None and span.status.status_code is not StatusCode.ERROR:
         return None
     described = next((event.attributes for event in span.events if event.name == "exception" and event.attributes), {})
-    kind = kind or described.get("exception.type") or "_OTHER"
-    return str(kind), str(span.status.description or described.get("exception.message") or "")
+    kinds = (str(one) for one in (kind, described.get("exception.type")) if one)
+    return next(filter(is_code, kinds), "_OTHER"), str(span.status.description or described.get("exception.message") or "")
 
 
 def _status(attributes: Mapping[str, Any]) -> int | None:

@@ -10,13 +10,13 @@ from payi_otel import semconv
 from payi_otel.instrumentors._content import RecordingReader
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._parameters import output_type, read_parameters
-from payi_otel.instrumentors._values import count_of, get, is_code
+from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.openai._background import background
 from payi_otel.instrumentors.openai._content import OpenAIContent
 from payi_otel.instrumentors.openai._images import read_image_tool
 from payi_otel.instrumentors.openai._operation import OpenAIOperation, request_body
 from payi_otel.instrumentors.openai._usage import read_usage
-from payi_otel.payload import ContentReader
+from payi_otel.payload import ContentReader, is_code
 
 _OUTPUT_EVENTS = frozenset(
     {
