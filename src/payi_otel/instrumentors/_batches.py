@@ -162,7 +162,7 @@ def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, mad
         module=reading.binding.module,
         model=client.deployment or model,
         resource_prefix=client.resource_prefix,
-        host=f"{client.host}:{client.port}" if client.port and client.host else client.host,
+        host=client.address,
         provider_uri=client.uri,
         started_at_ns=int(made_at_s) * 1_000_000_000 if _is_time(made_at_s) else time.time_ns(),
         http_status=200,

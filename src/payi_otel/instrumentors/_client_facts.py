@@ -27,6 +27,11 @@ class ClientFacts:
     base_path: str = ""
     """The path of its base URL."""
 
+    @property
+    def address(self) -> str | None:
+        """`host` or `host:port`, as `Payload.host` has it."""
+        return f"{self.host}:{self.port}" if self.port and self.host else self.host
+
 
 def facts_at(
     endpoint: Endpoint,

@@ -147,7 +147,7 @@ class Invocation:
             module=module,
             model=request.model or client.deployment,
             resource_prefix=client.resource_prefix,
-            host=f"{client.host}:{client.port}" if client.port and client.host else client.host,
+            host=client.address,
             provider_uri=client.uri,
             started_at_ns=time.time_ns(),
             stack=caller_frames(frame),
