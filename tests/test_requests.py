@@ -186,7 +186,7 @@ def test_a_request_that_no_instrumentation_sees_is_named(
     assert hosts() == {HOST: HostCalls(requests=1)}
     payi_otel.shutdown(5)
     assert lines(caplog) == [
-        "calls may not be recorded: 127.0.0.1 1 request(s), no packet(s) (payi-otel doctor -- python ... says which SDKs are instrumented)"
+        "calls may not be recorded: 127.0.0.1 1 request, 0 packets (payi-otel doctor -- python ... says which SDKs are instrumented)"
     ]
     caplog.clear()
     call(f"{provider.url}/v1/chat/completions")
@@ -271,7 +271,7 @@ def test_losses_and_unbilled_calls_are_one_line(start: Start, provider: Provider
     by_httpx(f"{provider.url}/v1/chat/completions")
     with caplog.at_level(logging.WARNING, "payi.instrument"):
         payi_otel.shutdown(5)
-    assert [record.levelname for record in caplog.records if "request(s)" in record.getMessage()] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "1 request, 0 packets" in record.getMessage()] == ["WARNING"]
 
 
 def test_shutdown_takes_the_patches_away(start: Start) -> None:
@@ -517,7 +517,10 @@ def test_a_forked_child_counts_its_own(provider: ProviderServer, ingest: IngestS
     )
     said = dict(json.loads(line) for line in done.stdout.splitlines())
     assert {str(key): value for key, value in said.items()} == {"True": {HOST: 2}, "False": {HOST: 1}}
-    assert sorted(line.split(":")[1].split("(")[0] for line in done.stderr.splitlines()) == [" 127.0.0.1 1 request", " 127.0.0.1 2 request"]
+    assert sorted(line.split(":")[1].split(",")[0] for line in done.stderr.splitlines()) == [
+        " 127.0.0.1 1 request",
+        " 127.0.0.1 2 requests",
+    ]
 
 
 def test_the_counter_is_off_until_it_is_asked_for() -> None:

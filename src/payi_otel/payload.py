@@ -22,6 +22,7 @@ import msgspec
 from payi_otel._guard import guard
 from payi_otel._json import read_json
 from payi_otel._large import decode
+from payi_otel._words import counted
 
 if TYPE_CHECKING:
     from payi_otel.context.scope import Scope
@@ -286,7 +287,7 @@ class PayloadRegistry:
             with guard("ending what is open"):
                 end()
         if open_calls := len(self._open):
-            logger.warning("%d calls were still waiting for their provider: they are not recorded", open_calls)
+            logger.warning("%s still waiting for an answer: not recorded", counted(open_calls, "call was", "calls were"))
 
     def hand_over(self, span_id: int) -> None:
         """Called by the invocation after its span ended: what no processor claimed still becomes a packet."""

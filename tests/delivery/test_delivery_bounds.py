@@ -63,7 +63,7 @@ def test_the_oldest_packets_lose_their_words_and_none_its_units(
     assert sorted(words_of(server).values(), key=str) == [(False, "queue_full")] * 5 + [(True, None)] * 4
     lines = [record.getMessage() for record in caplog.records if "queue_max_bytes" in record.getMessage()]
     assert lines
-    assert re.search(r"of \d packet\(s\) request and answer are lost, units are kept", lines[0])
+    assert re.search(r"of \d packets? request and answer are lost, units are kept", lines[0])
 
 
 def test_the_oldest_are_first_whatever_happens_to_them(monkeypatch: pytest.MonkeyPatch) -> None:

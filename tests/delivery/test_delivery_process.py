@@ -86,7 +86,7 @@ began.append(time.monotonic())
     done = run(code, server.url)
     assert done.returncode == 0
     # On a slow machine a request may begin so late that it fails just before the deadline, which is said, too.
-    assert done.stderr.splitlines()[-1] == "100 of 100 packet(s) were lost in this process: dropped 100 (shutdown)"
+    assert done.stderr.splitlines()[-1] == "100 of 100 packets were lost in this process: dropped 100 (shutdown)"
     assert float(done.stdout) < 0.5 + 0.2 + 1.0  # the last for a machine under load
 
 

@@ -148,7 +148,7 @@ def test_a_refused_packet_is_a_dead_letter(caplog: pytest.LogCaptureFixture) -> 
         assert queue.stats() == Stats(created=1, dead_lettered={"category_not_found": 1}, attempts=1)
     assert [record.getMessage() for record in caplog.records] == [
         "packet chatcmpl-1 is lost: refused for good (category_not_found, HTTP 400)",
-        "1 of 1 packet(s) were lost in this process: refused 1 (category_not_found)",
+        "1 of 1 packet was lost in this process: refused 1 (category_not_found)",
     ]
 
 
@@ -382,7 +382,7 @@ def test_a_process_that_lost_something_says_so_at_its_end(caplog: pytest.LogCapt
         queue.shutdown()
         queue.shutdown()
     lines = [record.getMessage() for record in caplog.records if "in this process" in record.getMessage()]
-    assert lines == ["2 of 3 packet(s) were lost in this process: refused 1 (category_not_found), dropped 1 (queue_disabled)"]
+    assert lines == ["2 of 3 packets were lost in this process: refused 1 (category_not_found), dropped 1 (queue_disabled)"]
     caplog.clear()
     with running(CapturingSink()) as queue:
         submit(queue, make_packet())
@@ -408,7 +408,7 @@ def test_shutdown_says_once_how_many_packets_it_loses(caplog: pytest.LogCaptureF
         assert queue.stats().dropped == {"shutdown": 30}
         assert queue.stats().is_conserved
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert lines == ["30 of 30 packet(s) were lost in this process: dropped 30 (shutdown)"]
+    assert lines == ["30 of 30 packets were lost in this process: dropped 30 (shutdown)"]
 
 
 def test_shutdown_ends_early_when_nothing_more_can_be_saved() -> None:
@@ -643,7 +643,7 @@ class TestLog:
             submit(queue, make_packet())
             assert queue.flush(5)
         lines = [record.getMessage() for record in caplog.records]
-        assert lines == ["the destination cannot be reached: connection_error; 1 packet(s) waiting, none lost"]
+        assert lines == ["the destination cannot be reached: connection_error; 1 packet waiting, none lost"]
 
     def test_a_window_of_zero_says_every_one(self, caplog: pytest.LogCaptureFixture) -> None:
         """The user asked for it."""
@@ -675,7 +675,7 @@ class TestLog:
             assert queue.flush(5)
         lines = [(record.levelname, record.getMessage()) for record in caplog.records]
         held = "nothing can be delivered until this is put right: invalid_api_key, HTTP 401, check PAYI_API_KEY; "
-        held += "1 packet(s) waiting, none lost"
+        held += "1 packet waiting, none lost"
         back = "the destination takes packets again; 0 are being sent"
         assert lines == [("ERROR", held), ("INFO", back), ("ERROR", held), ("INFO", back)]
 

@@ -82,7 +82,7 @@ def test_a_dead_destination_holds_it_up_no_longer_than_an_exit(server: IngestSer
     began = time.monotonic()
     status, errors = terminated(process)
     assert status == -signal.SIGTERM
-    assert errors.splitlines()[-1] == "1 of 1 packet(s) were lost in this process: dropped 1 (shutdown)"
+    assert errors.splitlines()[-1] == "1 of 1 packet was lost in this process: dropped 1 (shutdown)"
     assert time.monotonic() - began < 15  # start-up included, on a machine under load
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ def call(provider: TracerProvider, name: str, payload: Payload | None = None, **
 def ids(sink: CapturingSink) -> list[str]:
     """What was delivered."""
     return [packet.response_id.removeprefix("chatcmpl-") for packet in sink.packets]
+
+
+@pytest.mark.parametrize(("calls", "said"), [(1, "1 call was"), (2, "2 calls were")])
+def test_calls_without_an_answer_are_named_at_shutdown(calls: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing else tells of them."""
+    for number in range(calls):
+        registry.put(number, make_payload())
+    with caplog.at_level(logging.WARNING, "payi.instrument"):
+        registry.end_open()
+    for number in range(calls):
+        registry.claim(number)
+    assert [record.getMessage() for record in caplog.records] == [f"{said} still waiting for an answer: not recorded"]
 
 
 class TestProcessor:

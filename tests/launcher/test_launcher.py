@@ -467,4 +467,4 @@ for _ in range(600):  # a signal just before a sleep is seen after it
 def test_a_dead_payi_holds_no_program_up(stage: Stage, tmp_path: Path) -> None:
     """It ends within its exit's time, and says what it lost."""
     result = stage.run(PAYI_BASE_URL="http://127.0.0.1:9", PAYI_OTEL_EXIT_TIMEOUT_S="1", **OURS)
-    assert "1 of 1 packet(s) were lost in this process" in result.stderr
+    assert "1 of 1 packet was lost in this process" in result.stderr

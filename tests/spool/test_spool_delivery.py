@@ -66,7 +66,7 @@ def test_what_an_outage_leaves_is_delivered_by_the_next_process(
         queue.shutdown(0.1)
         account = queue.stats()
         assert (account.created, account.spooled, account.dropped, account.is_conserved) == (50, 50, {}, True)
-    assert f"50 packet(s) are kept in {tmp_path} and delivered by the next process" in caplog.text
+    assert f"50 packets are kept in {tmp_path} and delivered by the next process" in caplog.text
     outage()
     with running(HttpSink(Target(server.url)), spool=Spool(str(tmp_path))) as queue:
         assert server.wait_for_packets(50), "it begins by itself"

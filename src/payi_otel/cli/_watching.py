@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from payi_otel._words import counted
 from payi_otel.captures.prices import PriceTable
 from payi_otel.captures.summary import Summary, units_of
 from payi_otel.cli._tables import printable, to_table
-from payi_otel.cli._words import counted
 from payi_otel.delivery._handover import to_line
 from payi_otel.packets.model import IngestPacket
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payi_otel._words import counted
 from payi_otel.cli._demo.rows import Row, to_row
 from payi_otel.cli._demo.tour import show_tour
-from payi_otel.cli._words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

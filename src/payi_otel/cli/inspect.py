@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payi_otel._words import counted
 from payi_otel.captures.summary import Summary
 from payi_otel.cli._summing import Captures, files_argument, prices_option, read_prices, where_option
 from payi_otel.cli._tables import to_table
-from payi_otel.cli._words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

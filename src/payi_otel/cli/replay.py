@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from payi_otel._words import counted
 from payi_otel.cli._errors import WrongUsage
-from payi_otel.cli._words import counted
 from payi_otel.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
+from payi_otel._words import counted
 from payi_otel.cli._errors import WrongUsage
 from payi_otel.cli._summing import Captures, files_argument, prices_option, read_prices, where_option
-from payi_otel.cli._words import counted
 
 _PRIVATE = 0o600
 """It names users."""

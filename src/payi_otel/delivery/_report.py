@@ -8,6 +8,7 @@ from typing import Final
 
 from payi_otel._guard import place_of
 from payi_otel._requests import Unbilled
+from payi_otel._words import counted
 from payi_otel.delivery._log import LimitedLog
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.delivery.stats import Stats
@@ -42,10 +43,8 @@ class Reporter:
 
     def bodies_dropped(self, count: int, max_bytes: int) -> None:
         """Requests and answers made room."""
-        text = (
-            "the retry queue holds more than ingest_retry.queue_max_bytes=%d: of %d packet(s) request and answer are lost, units are kept"
-        )
-        self._log.write(logging.WARNING, "slim", self._window_s, text, max_bytes, count)
+        text = "the retry queue holds more than ingest_retry.queue_max_bytes=%d: of %s request and answer are lost, units are kept"
+        self._log.write(logging.WARNING, "slim", self._window_s, text, max_bytes, counted(count, "packet"))
 
     def not_made(self, fault: Exception) -> None:
         """A packet could not be made of a call; the exception's text may hold a prompt, so its type and place must do."""
@@ -55,7 +54,8 @@ class Reporter:
 
     def kept_at_shutdown(self, count: int, directory: str) -> None:
         """The deadline passed, and the spool has them."""
-        self._log.write(logging.INFO, "kept", 0, "%d packet(s) are kept in %s and delivered by the next process", count, directory)
+        kept = counted(count, "packet is", "packets are")
+        self._log.write(logging.INFO, "kept", 0, "%s kept in %s and delivered by the next process", kept, directory)
 
     def unreadable(self, directory: str) -> None:
         """A packet was on disk only, and is not there any more."""
@@ -67,9 +67,12 @@ class Reporter:
         losses = (("refused", account.dead_lettered), ("dropped", account.dropped))
         reasons = [f"{kind} {count} ({name})" for kind, counts in losses for name, count in counts.items()]
         lost = sum(account.dead_lettered.values()) + sum(account.dropped.values())
-        parts = [f"{lost} of {account.created} packet(s) were lost in this process: {', '.join(reasons)}"] if reasons else []
+        parts = []
+        if reasons:
+            verb = "was" if lost == 1 else "were"
+            parts.append(f"{lost:,} of {counted(account.created, 'packet')} {verb} lost in this process: {', '.join(reasons)}")
         if unbilled:
-            hosts = ", ".join(f"{one.host} {one.requests} request(s), {one.packets or 'no'} packet(s)" for one in unbilled)
+            hosts = ", ".join(f"{one.host} {counted(one.requests, 'request')}, {counted(one.packets, 'packet')}" for one in unbilled)
             parts.append(f"calls may not be recorded: {hosts} (payi-otel doctor -- python ... says which SDKs are instrumented)")
         if parts:
             self._log.write(logging.WARNING, "account", 0, "%s", "; ".join(parts))
@@ -92,12 +95,12 @@ class Reporter:
             text = "packet %s is tried again later: %s"
             self._log.write(logging.WARNING, ("again", outcome.code), self._window_s, text, response_id, _describe(outcome))
         elif outcome.needs_somebody:
-            text = "nothing can be delivered until this is put right: %s; %d packet(s) waiting, none lost"
+            text = "nothing can be delivered until this is put right: %s; %s waiting, none lost"
             self._held.add(outcome.code)
-            self._log.write(logging.ERROR, ("held", outcome.code), _ONCE_S, text, _describe(outcome), waiting)
+            self._log.write(logging.ERROR, ("held", outcome.code), _ONCE_S, text, _describe(outcome), counted(waiting, "packet"))
         else:
-            text = "the destination cannot be reached: %s; %d packet(s) waiting, none lost"
-            self._log.write(logging.WARNING, "connection", self._window_s, text, _describe(outcome), waiting)
+            text = "the destination cannot be reached: %s; %s waiting, none lost"
+            self._log.write(logging.WARNING, "connection", self._window_s, text, _describe(outcome), counted(waiting, "packet"))
 
     def _came_back(self, waiting: int) -> None:
         while self._held:

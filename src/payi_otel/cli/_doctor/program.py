@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from payi_otel._environ import FLAG_PREFIX
+from payi_otel._words import counted
 from payi_otel.cli._doctor.check import NOTE, OK, PROBLEM, Check
 from payi_otel.cli._launch import command_line, flush
-from payi_otel.cli._words import counted
 from payi_otel.delivery._handover import ACCOUNT_VARIABLE
 
 _OFFLINE: Final = FLAG_PREFIX + "PAYI_OTEL_OFFLINE_INSTRUMENTATION_FILE_NAME"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from payi_otel._words import counted
 from payi_otel.cli._doctor.check import NOTE, OK, PROBLEM, Check
-from payi_otel.cli._words import counted
 from payi_otel.delivery._aside import DEAD_LETTERS, QUARANTINE
 from payi_otel.delivery._segment import Content
 from payi_otel.delivery.spool import MAX_SEGMENT_BYTES

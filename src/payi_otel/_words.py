@@ -1,4 +1,4 @@
-"""How commands say numbers of things."""
+"""How commands and log lines say numbers of things."""
 
 from __future__ import annotations
 
