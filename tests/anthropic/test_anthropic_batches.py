@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import logging
@@ -87,6 +88,82 @@ async def test_async_results_are_recorded_as_far_as_they_are_read(instrument: An
     assert packet["scope"]["xproxy-user-id"] == "alice"
 
 
+HAS_RAW = "self.results" in inspect.getsource(anthropic.resources.messages.batches.BatchesWithRawResponse)
+only_with_raw = pytest.mark.skipif(not HAS_RAW, reason="this version of the SDK has no raw results")
+
+
+def read_raw(response: Any, way: str) -> int:
+    """How many lines or results a raw response has."""
+    if way == "parse":
+        return len(list(response.parse()))
+    if way == "read":
+        return len(response.read().splitlines())
+    return len(list(response.iter_lines()))
+
+
+@only_with_raw
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("way", ["parse", "read", "lines"])
+@pytest.mark.parametrize("kind", ["raw", "streaming"])
+def test_raw_results_are_recorded_as_they_are_read(instrument: Any, provider: ProviderServer, packets: Any, kind: str, way: str) -> None:
+    """Whatever of them is asked for; and known again as the same results."""
+    instrument()
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        batches = client.messages.batches
+        if kind == "raw":
+            assert read_raw(batches.with_raw_response.results("msgbatch_1"), way) == len(RESULTS)
+        else:
+            with batches.with_streaming_response.results("msgbatch_1") as response:
+                assert read_raw(response, way) == len(RESULTS)
+    for number, packet in enumerate(sorted(packets(2), key=lambda packet: str(packet["body"]["provider_response_id"])), 1):
+        assert json.loads(packet["body"].pop("provider_response_json")) == message(number)
+        assert packet["body"]["units"] == UNITS
+    results_of(provider)
+    packets(2)
+
+
+@only_with_raw
+def test_a_raw_line_that_cannot_be_read_costs_itself_alone(
+    instrument: Any, provider: ProviderServer, packets: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that is no JSON is lost, with a count; empty ones and the beginning of a last one are nothing."""
+    instrument()
+    first, *rest = LINES.splitlines()
+    lines = "\n".join([first, '{"custom_id":', "", *rest, '{"custom_id":'])
+    ended = {**BATCH, "results_url": provider.url + "/v1/messages/batches/msgbatch_1/results"}
+    provider.script(Reply(ended), Reply(lines, headers={"content-type": "application/x-jsonl"}))
+    with caplog.at_level(logging.ERROR, "payi.instrument"):
+        with (
+            anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client,
+            client.messages.batches.with_streaming_response.results("msgbatch_1") as response,
+        ):
+            assert len(list(response.iter_lines())) == len(RESULTS) + 3
+        assert {packet["body"]["provider_response_id"] for packet in packets(2)} == {"msg_1", "msg_2"}
+        payi_otel.shutdown(5)  # a line may come after the account
+    account = payi_otel.stats()
+    assert (account.created, account.delivered, dict(account.dropped)) == (3, 2, {"conversion_failed": 1})
+    assert len(caplog.records) == 1
+
+
+@only_with_raw
+@pytest.mark.usefixtures("batch")
+@pytest.mark.parametrize("kind", ["with_raw_response", "with_streaming_response"])
+async def test_raw_async_results_are_recorded_as_far_as_they_are_read(
+    instrument: Any, provider: ProviderServer, packets: Any, kind: str
+) -> None:
+    """A line that was begun is none; what is not read is billed when it is."""
+    instrument()
+    async with anthropic.AsyncAnthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        asked = getattr(client.messages.batches, kind).results("msgbatch_1")
+        response = await (asked if kind == "with_raw_response" else asked.__aenter__())
+        parsed = response.parse()
+        decoder = await parsed if hasattr(parsed, "__await__") else parsed
+        assert (await decoder.__anext__()).custom_id == "a"
+        await decoder.close()
+    (packet,) = packets()
+    assert packet["body"]["provider_response_id"] == "msg_1"
+
+
 @pytest.mark.usefixtures("batch")
 def test_our_headers_stay_here(instrument: Any, provider: ProviderServer, packets: Any) -> None:
     """Of the two requests that reading takes."""
@@ -134,7 +211,8 @@ def test_a_result_that_cannot_be_read_costs_itself_alone(
     script_results(provider, [RESULTS[0], {"custom_id": "x", "result": {"type": "succeeded", **spoiled}}, *RESULTS[1:]])
     with caplog.at_level(logging.ERROR, "payi.instrument"):
         assert results_of(provider) == ["a", "x", "b", "c", "d"]
-        assert [packet["body"]["provider_response_id"] for packet in packets(2)] == ["msg_1", "msg_2"]
+        assert {packet["body"]["provider_response_id"] for packet in packets(2)} == {"msg_1", "msg_2"}
+        payi_otel.shutdown(5)  # a line may come after the account
     account = payi_otel.stats()
     assert (account.created, account.delivered, dict(account.dropped)) == (3, 2, {"conversion_failed": 1})
     (text,) = [record.getMessage() for record in caplog.records]

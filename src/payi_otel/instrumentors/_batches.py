@@ -10,14 +10,15 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from threading import Lock
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from payi_otel._guard import guard
 from payi_otel.instrumentors._capture import HttpExchange, current_exchange
 from payi_otel.instrumentors._client_facts import ClientFacts
+from payi_otel.instrumentors._hooks import ResponseHook
 from payi_otel.instrumentors._invocation import Answer, Request
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._values import text_of
@@ -28,6 +29,7 @@ TIER = "batch"
 """The service tier of all of them."""
 _MAX_REMEMBERED = 100_000
 """Results that are known to be billed, a few MB; a batch has up to 100,000, and a result that is read again is mostly read soon."""
+_DOING = "reading a batch's results"
 _END_OF_TIME_S = 253_402_300_800
 """The year 10000: a later time stamp is none, or in milliseconds."""
 
@@ -86,7 +88,7 @@ class ReadResults(Operation):
 
     def offer(self, prepared: Prepared, exchange: HttpExchange, result: Any) -> None:
         """Never raises."""
-        with guard("reading a batch's results"):
+        with guard(_DOING):
             self._offer(prepared, exchange, result)
 
     def wrap(self, binding: Binding) -> Callable[..., Any]:
@@ -127,6 +129,56 @@ class ReadResults(Operation):
 
     def _prepare(self, binding: Binding, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Prepared | dict[str, Any]:
         return prepare(self, binding, instance, args, kwargs, sys._getframe(2)) if binding.active else kwargs
+
+
+class Results(Protocol):
+    """Makes packets of the bytes that a caller reads himself."""
+
+    def take(self, piece: bytes) -> None:
+        """The next of them."""
+        ...
+
+    def end(self) -> None:
+        """He has read all that he wanted."""
+        ...
+
+
+def watch(response: Any, new_results: Callable[[], Results]) -> None:
+    """Takes the bytes of a response as its caller reads them, sync or async, each time that he does."""
+    for name in ("iter_bytes", "aiter_bytes"):
+        _BytesHook(response, name, new_results)
+
+
+class _BytesHook(ResponseHook):
+    def __init__(self, response: Any, name: str, new_results: Callable[[], Results]) -> None:
+        super().__init__(response, name)
+        self._new_results = new_results
+
+    def __call__(self, chunk_size: int | None = None) -> Any:
+        read = _read_async if self._name == "aiter_bytes" else _read
+        return read(self.original(chunk_size), self._new_results())
+
+
+def _read(inner: Iterator[bytes], results: Results) -> Iterator[bytes]:
+    try:
+        for piece in inner:
+            with guard(_DOING):
+                results.take(piece)
+            yield piece
+    finally:
+        with guard(_DOING):
+            results.end()
+
+
+async def _read_async(inner: AsyncIterator[bytes], results: Results) -> AsyncIterator[bytes]:
+    try:
+        async for piece in inner:
+            with guard(_DOING):
+                results.take(piece)
+            yield piece
+    finally:
+        with guard(_DOING):
+            results.end()
 
 
 def read_result(reading: Prepared, read: Callable[[], Payload | None]) -> Payload | None:

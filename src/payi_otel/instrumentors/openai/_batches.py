@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from payi_otel._guard import guard
 from payi_otel._json import read_json
-from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payload
+from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payload, watch
 from payi_otel.instrumentors._capture import HttpExchange
-from payi_otel.instrumentors._hooks import ResponseHook
 from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors._wrapper import Prepared
@@ -46,8 +44,7 @@ def _see(reading: Prepared, exchange: HttpExchange, result: Any) -> None:
     if body is not None:
         _offer(reading, [body])
     elif exchange.response is not None:
-        is_async = hasattr(result, "__aenter__") or "Async" in type(result).__name__
-        _BytesHook(exchange.response, "aiter_bytes" if is_async else "iter_bytes", reading)
+        watch(exchange.response, partial(_File, reading))
 
 
 FILE_CONTENT = ReadResults(read_client, _see)
@@ -62,48 +59,26 @@ def _offer(reading: Prepared, pieces: list[bytes]) -> None:
         registry.offer(Payload(scope=reading.scope, category=category, module=module, parts=parts))
 
 
-class _BytesHook(ResponseHook):
-    """Collects what the caller reads of a file, if it is a batch's."""
-
-    def __init__(self, response: Any, name: str, reading: Prepared) -> None:
-        super().__init__(response, name)
-        self._reading = reading
-
-    def __call__(self, chunk_size: int | None = None) -> Any:
-        read = _collect_async if self._name == "aiter_bytes" else _collect
-        return read(self.original(chunk_size), self._reading)
-
-
-def _collect(inner: Iterator[bytes], reading: Prepared) -> Iterator[bytes]:
-    pieces: list[bytes] = []
-    try:
-        for piece in inner:
-            _keep(pieces, piece)
-            yield piece
-    finally:
-        with guard("reading a batch's results"):
-            _offer(reading, pieces)
-
-
-async def _collect_async(inner: AsyncIterator[bytes], reading: Prepared) -> AsyncIterator[bytes]:
-    pieces: list[bytes] = []
-    try:
-        async for piece in inner:
-            _keep(pieces, piece)
-            yield piece
-    finally:
-        with guard("reading a batch's results"):
-            _offer(reading, pieces)
-
-
-def _keep(pieces: list[bytes], piece: bytes) -> None:
+class _File:
     """All of a batch's file; of any other its beginning, which says that it is another."""
-    if not pieces:
-        pieces.append(piece)
-    elif len(pieces[0]) < _MARKED_BYTES:  # the caller may read it in pieces of any size
-        pieces[0] += piece
-    elif _MARK in pieces[0][:_MARKED_BYTES]:
-        pieces.append(piece)
+
+    def __init__(self, reading: Prepared) -> None:
+        self._reading = reading
+        self._pieces: list[bytes] = []
+
+    def take(self, piece: bytes) -> None:
+        """The caller may read it in pieces of any size."""
+        pieces = self._pieces
+        if not pieces:
+            pieces.append(piece)
+        elif len(pieces[0]) < _MARKED_BYTES:
+            pieces[0] += piece
+        elif _MARK in pieces[0][:_MARKED_BYTES]:
+            pieces.append(piece)
+
+    def end(self) -> None:
+        """As far as it was read."""
+        _offer(self._reading, self._pieces)
 
 
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
