@@ -227,7 +227,11 @@ def shutdown(timeout_s: float | None = None) -> None:
     with _lock:
         runtime, _runtime = _runtime, None
         if runtime is not None:
+            deadline_s = time.monotonic() + (runtime.exit_timeout_s if timeout_s is None else timeout_s)
             runtime.stop(timeout_s)
+            for queue in _earlier:  # one ends by itself since it made way, or with the exporter that it is
+                end = queue.shutdown if queue.is_closed else queue.flush
+                end(max(0.0, deadline_s - time.monotonic()))
             gateway.close()
             limits.end()
             _final = _account_of(runtime)

@@ -38,7 +38,7 @@ class Runtime:
         from payi_otel.processors.otlp import otlp_processor
         from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
-        self.is_implicit = is_implicit
+        self.is_implicit, self.exit_timeout_s = is_implicit, settings.exit_timeout_s
         self._forwarding = forwarding
         self.queue = queue
         wanted = _with_same_service(settings.instruments)

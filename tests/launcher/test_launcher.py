@@ -18,6 +18,7 @@ import pytest
 from launching import APP, COMMANDS, LAUNCHER, OURS, Stage
 
 from payi_otel.instrumentors._discovery import all_instrumentors
+from payi_otel.testing import Answer
 
 SAID = {
     "category": "system.openai",
@@ -129,6 +130,14 @@ def test_the_account_of_both_is_one(stage: Stage) -> None:
     explicit = "import payi_otel\npayi_otel.payi_instrument()\n"
     end = "assert payi_otel.flush(10)\nprint(payi_otel.stats().created, payi_otel.stats().delivered)\n"
     assert stage.run(APP + explicit + APP + end, **OURS).stdout == "2 2\n"
+
+
+def test_a_shutdown_waits_for_both(stage: Stage) -> None:
+    """What the launcher's pipeline is still sending is in the final account, too."""
+    stage.ingest.script(Answer(delay_s=1.0))
+    explicit = "import payi_otel\npayi_otel.payi_instrument()\npayi_otel.shutdown(10)\n"
+    end = "account = payi_otel.stats()\nprint(account.created, account.delivered, account.in_flight)\n"
+    assert stage.run(APP + explicit + end, **OURS).stdout == "1 1 0\n"
 
 
 def test_a_program_of_the_published_sdk_runs_on_this_package(stage: Stage) -> None:
