@@ -164,6 +164,31 @@ async def test_raw_async_results_are_recorded_as_far_as_they_are_read(
     assert packet["body"]["provider_response_id"] == "msg_1"
 
 
+def test_what_another_model_did_for_a_result_is_a_packet_of_its_own(instrument: Any, provider: ProviderServer, packets: Any) -> None:
+    """At its own price, as in a call that is made at once."""
+    advised = [{"type": "message", **USAGE}, {"type": "advisor_message", "model": "claude-big", "input_tokens": 90, "output_tokens": 9}]
+    result = {"type": "succeeded", "message": {**message(9), "usage": {**USAGE, "iterations": advised}}}
+    provider.always(
+        "/results", Reply(json.dumps({"custom_id": "a", "result": result}) + "\n", headers={"content-type": "application/x-jsonl"})
+    )
+    provider.always("/msgbatch_1", Reply({**BATCH, "results_url": provider.url + "/v1/messages/batches/msgbatch_1/results"}))
+    instrument()
+    assert results_of(provider) == ["a"]
+    call, part = sorted(packets(2), key=lambda packet: len(packet["body"]["provider_response_id"]))
+    assert (call["body"]["resource"], call["body"]["units"]) == ("claude-opus-5", UNITS)
+    assert part == {
+        "body": {
+            "category": "system.anthropic",
+            "resource": "claude-big",
+            "units": {"text": {"input": 90, "output": 9}},
+            "http_status_code": 200,
+            "provider_response_id": "msg_9.advisor_message.2",
+            "properties": {"payi_otel.part_of": "msg_9", "payi_otel.service_tier": "batch"},
+        },
+        "scope": SCOPE,
+    }
+
+
 @pytest.mark.usefixtures("batch")
 def test_our_headers_stay_here(instrument: Any, provider: ProviderServer, packets: Any) -> None:
     """Of the two requests that reading takes."""

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any, NoReturn, Protocol
@@ -19,7 +19,7 @@ from payi_otel._guard import guard
 from payi_otel.instrumentors._capture import HttpExchange, current_exchange
 from payi_otel.instrumentors._client_facts import ClientFacts
 from payi_otel.instrumentors._hooks import ResponseHook
-from payi_otel.instrumentors._invocation import Answer, Request
+from payi_otel.instrumentors._invocation import Answer, Request, part_of
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._values import text_of
 from payi_otel.instrumentors._wrapper import Binding, Prepared, prepare
@@ -181,25 +181,24 @@ async def _read_async(inner: AsyncIterator[bytes], results: Results) -> AsyncIte
             results.end()
 
 
-def read_result(reading: Prepared, read: Callable[[], Payload | None]) -> Payload | None:
-    """What a provider's reader makes of one result; None for one that cost nothing.
+def read_result(reading: Prepared, read: Callable[[], Sequence[Payload]]) -> Sequence[Payload]:
+    """What a provider's reader makes of one result; nothing of one that cost nothing.
 
     One that it cannot read is lost, and none beside it: the worker finds no packet in it, counts that and says so.
     """
     try:
         return read()
     except Exception as fault:
-        return Payload(
-            scope=reading.scope, category=reading.request.client.category, module=reading.binding.module, parts=partial(_fail, fault)
-        )
+        category, module = reading.request.client.category, reading.binding.module
+        return (Payload(scope=reading.scope, category=category, module=module, parts=partial(_fail, fault)),)
 
 
 def _fail(fault: Exception) -> NoReturn:
     raise fault
 
 
-def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, made_at_s: Any = None) -> Payload:
-    """The payload of one result.
+def to_payloads(reading: Prepared, answer: Answer, content: ContentReader, *, made_at_s: Any = None) -> Sequence[Payload]:
+    """The payload of one result, and those of what other models did for it.
 
     Args:
         reading: The call that reads it, whose scope is the result's: whose call it was, the result does not say.
@@ -208,7 +207,7 @@ def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, mad
         made_at_s: When the provider made it, seconds since the epoch; where that is no time, it is now.
     """
     client, model = reading.request.client, text_of(answer.model)
-    return Payload(
+    payload = Payload(
         scope=reading.scope,
         category=client.category,
         module=reading.binding.module,
@@ -226,6 +225,7 @@ def to_payload(reading: Prepared, answer: Answer, content: ContentReader, *, mad
         properties=dict(answer.properties),
         content=content,
     )
+    return (payload, *(part_of(payload, other) for other in answer.others))
 
 
 def _is_time(made_at_s: Any) -> bool:

@@ -31,7 +31,7 @@ from payi_otel.instrumentors._proxy import settle as settle_proxied
 from payi_otel.instrumentors._results import remember
 from payi_otel.instrumentors._span_content import content_switch, may_be_said, say_content
 from payi_otel.instrumentors._usage_attributes import usage_attributes
-from payi_otel.instrumentors._values import text_of
+from payi_otel.instrumentors._values import text_of, type_name_of
 from payi_otel.packets.units import Usage
 from payi_otel.payload import ContentReader, EndReason, Payload, Ticket, is_code, registry
 
@@ -233,22 +233,7 @@ class Invocation:
     def _record_others(self, answer: Answer) -> None:
         parent = set_span_in_context(self._span)
         for other in answer.others:
-            made = replace(
-                self.payload,
-                model=other.model,
-                response_model=other.model,
-                response_id=f"{answer.response_id}.{other.suffix}" if answer.response_id else None,
-                usage=other.usage,
-                http_status=self.payload.http_status or 200,
-                end_reason="completed",
-                failure=None,
-                error_body=None,
-                content=None,
-                ticket=None,
-                awaited=None,
-                properties={semconv.PROPERTY_PART_OF: answer.response_id or ""},
-            )
-            record(self._tracer, self._operation, self.request.client.provider, made, parent)
+            record(self._tracer, self._operation, self.request.client.provider, part_of(self.payload, other), parent)
 
     def _fill(self, reason: EndReason, content: ContentReader | None, error: BaseException | None) -> None:
         payload = self.payload
@@ -256,7 +241,7 @@ class Invocation:
         payload.end_reason = reason
         payload.content = content
         if error is not None:
-            payload.failure = (_type_name(error), str(error))
+            payload.failure = (type_name_of(error), str(error))
         if self.request.headers:
             payload.request_headers = without_secrets(self.request.headers)
         headers = self.exchange.headers
@@ -299,7 +284,7 @@ class Invocation:
         span, payload = self._span, self.payload
         attributes = _end_attributes(reason, answer, payload, self.request)
         if error is not None or answer.failure is not None:
-            attributes[semconv.ERROR_TYPE] = _type_name(error) if error is not None else (payload.failure or ("_OTHER",))[0]
+            attributes[semconv.ERROR_TYPE] = type_name_of(error) if error is not None else (payload.failure or ("_OTHER",))[0]
             # No description: a provider's error text may quote the prompt, and a span has content only where that is asked for.
             span.set_status(Status(StatusCode.ERROR))
         if is_said:
@@ -314,6 +299,25 @@ class Invocation:
         except IndexError:
             return False
         return True
+
+
+def part_of(payload: Payload, other: OtherCall) -> Payload:
+    """What another model did for a call, for a packet of its own."""
+    return replace(
+        payload,
+        model=other.model,
+        response_model=other.model,
+        response_id=f"{payload.response_id}.{other.suffix}" if payload.response_id else None,
+        usage=other.usage,
+        http_status=payload.http_status or 200,
+        end_reason="completed",
+        failure=None,
+        error_body=None,
+        content=None,
+        ticket=None,
+        awaited=None,
+        properties={semconv.PROPERTY_PART_OF: payload.response_id or ""},
+    )
 
 
 def record(tracer: Tracer, operation: str, provider: str, payload: Payload, parent: Context | None = None) -> None:
@@ -390,8 +394,3 @@ def _inner_context(current: Context, span: Span) -> Context:
     if genai is not None:  # an inner `genai-*` instrumentation then adds to this call instead of emitting a second span
         context = set_value(genai.CLIENT_INFERENCE_CONTEXT_KEY, genai.InferenceData(), context)
     return context
-
-
-def _type_name(error: BaseException) -> str:
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"

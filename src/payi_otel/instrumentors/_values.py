@@ -50,6 +50,12 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def type_name_of(error: BaseException) -> str:
+    """`error.type`: the name of an exception's class, with its module where that is not Python's own."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+
+
 def count_of(value: Any, name: str, problems: list[str]) -> int:
     """One count of a usage; 0 where it is missing, and where it is none, which is then noted in `problems`."""
     return count_in(value if isinstance(value, dict) else _Attributes(value), name, problems)

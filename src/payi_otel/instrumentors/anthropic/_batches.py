@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from payi_otel._guard import guard
 from payi_otel._json import read_json, to_json
-from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payload, watch
+from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payloads, watch
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._claude import ClaudeContent, read_message
 from payi_otel.instrumentors._values import get
@@ -50,8 +50,7 @@ async def _read_async(results: AsyncIterator[Any], reading: Prepared) -> AsyncIt
 
 def _offer(reading: Prepared, result: Any) -> None:
     with guard("reading a batch's result"):
-        payload = read_result(reading, partial(_to_payload, reading, result))
-        if payload is not None:
+        for payload in read_result(reading, partial(_to_payloads, reading, result)):
             registry.offer(payload)
 
 
@@ -83,35 +82,34 @@ class _Lines:
 
 def _read_lines(lines: bytes, reading: Prepared) -> Iterator[Payload]:
     for line in lines.splitlines(keepends=True):
-        payload = read_result(reading, partial(_read_line, line, reading)) if line.strip() else None
-        if payload is not None:
-            yield payload
+        if line.strip():
+            yield from read_result(reading, partial(_read_line, line, reading))
 
 
-def _read_line(line: bytes, reading: Prepared) -> Payload | None:
+def _read_line(line: bytes, reading: Prepared) -> Sequence[Payload]:
     try:
         result = read_json(line)
     except ValueError:
         if line.endswith(b"\n") and billed.is_first((), lambda: line):
             raise
-        return None  # the end of what the caller read
-    return _to_payload(reading, result)
+        return ()  # the end of what the caller read
+    return _to_payloads(reading, result)
 
 
-def _to_payload(reading: Prepared, result: Any) -> Payload | None:
+def _to_payloads(reading: Prepared, result: Any) -> Sequence[Payload]:
     """A snapshot of an answer becomes a packet: the object is the caller's from here on."""
     outcome = get(result, "result")
     kind, message = get(outcome, "type"), get(outcome, "message")
     if kind in _COST_NOTHING:
-        return None
+        return ()
     if not isinstance(message, dict) and not hasattr(message, "to_dict"):
         if kind == "succeeded":
             raise TypeError("a result that succeeded has no message")
-        return None
+        return ()
     if not billed.is_first([get(message, "id")], lambda: to_json([get(result, "custom_id"), _snapshot(message)])):
-        return None
+        return ()
     answered = _snapshot(message)
-    return to_payload(reading, read_message(answered), ClaudeContent(None, [answered], streamed=False))
+    return to_payloads(reading, read_message(answered), ClaudeContent(None, [answered], streamed=False))
 
 
 def _snapshot(message: Any) -> Any:

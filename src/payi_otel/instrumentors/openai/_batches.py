@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from payi_otel._json import read_json
-from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payload, watch
+from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payloads, watch
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._invocation import Answer
 from payi_otel.instrumentors._values import count_of, get
@@ -83,24 +83,22 @@ class _File:
 
 def _read_results(body: bytes, reading: Prepared) -> Iterator[Payload]:
     for line in io.BytesIO(body):
-        payload = read_result(reading, partial(_read_line, line, reading))
-        if payload is not None:
-            yield payload
+        yield from read_result(reading, partial(_read_line, line, reading))
 
 
-def _read_line(line: bytes, reading: Prepared) -> Payload | None:
+def _read_line(line: bytes, reading: Prepared) -> Sequence[Payload]:
     try:
         result = read_json(line)
     except ValueError:
         if _MARK in line and line.endswith(b"\n") and billed.is_first((), lambda: line):
             raise
-        return None  # nothing of a batch's, or the end of what the caller read
+        return ()  # nothing of a batch's, or the end of what the caller read
     response = get(result, "response")
     answered = get(response, "body")
     if count_of(response, "status_code", []) != 200 or not billed.is_first((get(answered, "id"), get(result, "id")), lambda: line):
-        return None
+        return ()
     if not isinstance(answered, dict):
         raise TypeError("an answered line has no answer")
     answer = _READERS.get(str(answered.get("object")), _read_image)(answered)
     made_at_s = answered.get("created") or answered.get("created_at")
-    return to_payload(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
+    return to_payloads(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
