@@ -83,6 +83,17 @@ def test_second_call_changes_nothing(ingest: IngestServer, provider: Any, client
     assert [packet["headers"]["xproxy-usecase-name"] for packet in ingest.packets] == ["first"]
 
 
+def test_after_a_shutdown_other_settings_hold(ingest: IngestServer, provider: Any, client: Any) -> None:
+    """As in a notebook whose first cell was changed."""
+    for use_case in ("first", "second"):
+        payi_otel.shutdown()
+        payi_otel.payi_instrument(payi=ours(ingest), config={"use_case_name": use_case})
+        provider.script(Reply(completion()))
+        client.chat.completions.create(**CALL)
+        assert payi_otel.flush(10)
+    assert [packet["headers"]["xproxy-usecase-name"] for packet in ingest.requests] == ["first", "second"]
+
+
 def test_default_use_case_is_the_calling_file(ingest: IngestServer, provider: Any, client: Any) -> None:
     """Named after this very file, with an id of its own."""
     payi_otel.payi_instrument(payi=ours(ingest))
