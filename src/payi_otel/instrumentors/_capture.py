@@ -48,7 +48,9 @@ class HttpExchange:
         self._head = (headers, status)
 
     def let_go(self) -> None:
-        """Keeps of the response its status and headers only: whoever gets it to read decides how long it lives."""
+        """Keeps of the response its request, status and headers only: whoever gets it to read decides how long it lives."""
+        if self.request is None:  # an SDK that posts in one go
+            self.request = getattr(self.response, "_request", None)
         self._head = (self.headers, self.status)
         self.response = self.instance = None
 

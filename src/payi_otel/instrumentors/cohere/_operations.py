@@ -95,7 +95,6 @@ class CohereOperation(Operation):
         if not self._stream:
             return False
         response = invocation.exchange.response
-        invocation.exchange.request = response.request
         tap = Tap(invocation, CohereReader(lines=self._lines))
         sieve = LineSieve(tap) if self._lines else SseSieve(tap, withholds=False)
         tap_response(response, tap, sieve, is_async=is_async)
