@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.metadata import PackageNotFoundError, version
 from inspect import iscoroutinefunction, isfunction
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -212,7 +212,7 @@ def _is_ours(method: Any) -> bool:
 def _replaced(original: Any, patch: Patch, binding: Binding) -> Any:
     """What stands in a method's place: wrapt's for what users call, and look into; for what an SDK calls itself, a bare function."""
     wrapper = _wrapper_of(patch, binding)
-    if patch.wrapper is None or not isfunction(original) or "." not in patch.target:
+    if patch.wrapper is None or type(original) is not FunctionType or "." not in patch.target:  # wrapt's calls itself a function, too
         return FunctionWrapper(original, wrapper)
     method = _plain_async(original, wrapper) if iscoroutinefunction(original) else _plain_sync(original, wrapper)
     _plain.add(method)

@@ -30,6 +30,7 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignific
 const share = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const none = (format) => (value) => (value === null || value === undefined ? "–" : format(value));
 const count = none((value) => whole.format(value));
+const calls = (number) => `${count(number)} ${number === 1 ? "call" : "calls"}`;
 const percent = none((value) => share.format(value));
 const cost = none((value) => new Intl.NumberFormat("en", value >= 1 || value === 0
   ? { minimumFractionDigits: 2, maximumFractionDigits: 2 } : { maximumSignificantDigits: 3 }).format(value));
