@@ -16,6 +16,7 @@ from response_shapes import events, response
 
 import payi_otel
 from payi_otel import PayiCategories
+from payi_otel.instrumentors.openai._client import read_client
 
 openai = pytest.importorskip("openai")
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -456,3 +457,14 @@ def test_who_says_the_price(
     (packet,) = packets()
     assert (*priced(packet), packet["scope"].get("xproxy-resource-scope")) == expected
     assert not [name for name in provider.requests[0]["headers"] if name.startswith("xproxy-")]
+
+
+@pytest.mark.parametrize("kind", ["OpenAI", "AsyncOpenAI", "AzureOpenAI"])
+def test_a_client_of_the_sdks_own_is_read_once(kind: str, provider: Any) -> None:
+    """And again when its URL is another one: to read it takes longer than all else of a request."""
+    azure = {"azure_endpoint": "https://acme.openai.azure.com", "api_version": "1"} if kind == "AzureOpenAI" else {}
+    client = getattr(openai, kind)(api_key="k", **azure)
+    first = read_client(client.chat)
+    assert read_client(client.chat) is first
+    client.base_url = provider.url
+    assert read_client(client.chat) is not first

@@ -22,7 +22,7 @@ RAW_HEADER = "X-Stainless-Raw-Response"
 """Set by `with_raw_response` ("true", "raw") and `with_streaming_response` ("stream") before they call the wrapped method."""
 
 _PLAIN_CLIENTS = re.compile(r"(openai|anthropic)\._(base_)?client")
-"""Modules of the classes that keep their URL and give it as it is."""
+"""Modules of the properties that give the URL which a client keeps."""
 
 _readied: set[type] = set()
 
@@ -54,8 +54,9 @@ class ClientBook:
 def _keeps_url(client: Any) -> bool:
     """Whether a client's calls go where its `_base_url` says, as in the SDKs' plain ones; others' property may say so at one call and
     something else at the next, as that of `openai`'s module-wide client does."""
-    owner = next((kind for kind in type(client).__mro__ if "base_url" in vars(kind)), None)
-    return owner is not None and _PLAIN_CLIENTS.fullmatch(owner.__module__) is not None
+    looked_up = next((vars(kind)["base_url"] for kind in type(client).__mro__ if "base_url" in vars(kind)), None)
+    # Of the property itself: the SDK gives its public classes the module's name that users import them by.
+    return _PLAIN_CLIENTS.fullmatch(getattr(getattr(looked_up, "fget", None), "__module__", "")) is not None
 
 
 class StainlessOperation(Operation):
