@@ -6,7 +6,9 @@ import contextlib
 import os
 import stat
 import threading
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from payi_otel._json import to_text
@@ -53,12 +55,7 @@ class FileSink:
         self._path = os.path.abspath(os.fspath(path) if path is not None else default_file_name())
         self._reset()
         try:
-            with self._lock:
-                fd, _, has_lock = self._take()
-                try:
-                    _open_end(fd)
-                finally:
-                    _unlock(fd, has_lock=has_lock)
+            self._alone(lambda fd, size: _open_end(fd))
         except _array.NotAnArrayError:
             self.close()
             raise ConfigurationError([f"{_SETTING}: {self._path} holds something else than packets; give another name"]) from None
@@ -96,17 +93,7 @@ class FileSink:
     def send(self, encoded: EncodedPacket) -> Outcome:
         """Appends one encoded packet. Raises nothing."""
         try:
-            with self._lock:
-                fd, size, has_lock = self._take()
-                try:
-                    known, self._known = self._known, None
-                    if known is not None and known[0] == size:
-                        end = known[1]
-                    else:
-                        end, size = _open_end(fd), os.fstat(fd).st_size
-                    self._known = _array.append(fd, end, encoded.json, size)
-                finally:
-                    _unlock(fd, has_lock=has_lock)
+            self._alone(partial(self._append, encoded.json))
         except _array.NotAnArrayError:
             return Outcome(Fate.RETRY, "file_error", f"{self._path} was changed by somebody else and is no array any more")
         except OSError as fault:
@@ -141,8 +128,26 @@ class FileSink:
         if fd is not None:
             os.close(fd)
 
+    def _append(self, record: bytes, fd: int, size: int) -> None:
+        known, self._known = self._known, None
+        if known is not None and known[0] == size:
+            end = known[1]
+        else:
+            end, size = _open_end(fd), os.fstat(fd).st_size
+        self._known = _array.append(fd, end, record, size)
+
+    def _alone(self, work: Callable[[int, int], object]) -> None:
+        """Works on the open file, of which it is given the size: in this thread and this process alone."""
+        with self._lock:
+            fd, size, has_lock = self._take()
+            try:
+                work(fd, size)
+            finally:
+                if has_lock:
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+
     def _take(self) -> tuple[int, int, bool]:
-        """The open file, its size, and whether it is locked to this process alone, which `_unlock` ends; with the lock held."""
+        """The open file, its size, and whether it is locked to this process now; with the lock held."""
         for _ in range(2):
             if self._fd is None:
                 self._fd, self._file = _open(self._path)
@@ -189,11 +194,6 @@ def _lock(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _unlock(fd: int, *, has_lock: bool) -> None:
-    if has_lock:
-        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _advise(path: str, fault: OSError) -> str:
