@@ -168,10 +168,7 @@ def test_what_another_model_did_for_a_result_is_a_packet_of_its_own(instrument: 
     """At its own price, as in a call that is made at once."""
     advised = [{"type": "message", **USAGE}, {"type": "advisor_message", "model": "claude-big", "input_tokens": 90, "output_tokens": 9}]
     result = {"type": "succeeded", "message": {**message(9), "usage": {**USAGE, "iterations": advised}}}
-    provider.always(
-        "/results", Reply(json.dumps({"custom_id": "a", "result": result}) + "\n", headers={"content-type": "application/x-jsonl"})
-    )
-    provider.always("/msgbatch_1", Reply({**BATCH, "results_url": provider.url + "/v1/messages/batches/msgbatch_1/results"}))
+    script_results(provider, [{"custom_id": "a", "result": result}])
     instrument()
     assert results_of(provider) == ["a"]
     call, part = sorted(packets(2), key=lambda packet: len(packet["body"]["provider_response_id"]))

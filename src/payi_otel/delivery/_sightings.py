@@ -119,8 +119,17 @@ class Sighting:
         of = self._of
         if isinstance(of, tuple):
             trace_id, response_id, category, model, response_model, start_ns, latency_ms, totals = of
-            facts = Payload(_NOBODY, category, "", model=model, started_at_ns=start_ns, latency_ms=latency_ms, response_id=response_id)
-            facts.response_model, facts.usage = response_model, Usage({}, *totals) if totals is not None else None
+            facts = Payload(
+                _NOBODY,
+                category,
+                module="",
+                model=model,
+                started_at_ns=start_ns,
+                latency_ms=latency_ms,
+                response_id=response_id,
+                response_model=response_model,
+                usage=Usage({}, *totals) if totals is not None else None,
+            )
             of = self._of = Call(facts, trace_id, OWN_SCOPES, is_sent=True)
         return of
 
