@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from comparing import comparable
-from openai_shapes import completion
+from openai_shapes import numbered
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
@@ -50,7 +50,7 @@ def undone() -> Iterator[None]:
 def provider() -> Iterator[ProviderServer]:
     """A provider whose answers have ids of their own."""
     server = ProviderServer()
-    server.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    server.always("/chat/completions", numbered)
     yield server
     server.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from delivery_fakes import wait_for
-from openai_shapes import completion
+from openai_shapes import numbered
 from provider_server import ProviderServer, Reply
 
 import payi_otel
@@ -55,7 +55,7 @@ def account() -> Iterator[tuple[IngestServer, Account]]:
 def ask() -> Iterator[Callable[..., Any]]:
     """A call of a real client; how often the provider was called stands in `provider.requests`."""
     provider = ProviderServer()
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
     with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0) as client:
 
         def call(**more: Any) -> Any:

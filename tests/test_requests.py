@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from flavours import GENERATED
-from openai_shapes import completion
+from openai_shapes import completion, numbered
 from provider_server import ProviderServer, Reply
 from proxied_calls import PLAIN, CallCase
 
@@ -42,7 +42,7 @@ Start = Callable[..., None]
 @pytest.fixture
 def start(instrument: Start, provider: ProviderServer) -> Start:
     """`payi_instrument`, with the provider's host among those that are known."""
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
 
     def begin(config: dict[str, Any] | None = None, **arguments: Any) -> None:
         known = {"host_mappings": {urlsplit(provider.url).netloc: {"price_as_category": "system.openai"}}}

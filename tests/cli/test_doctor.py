@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from openai_shapes import completion
+from openai_shapes import numbered
 from ports import reserved_port
-from provider_server import ProviderServer, Reply
+from provider_server import ProviderServer
 
 from payi_otel.cli._doctor.findings import look_around
 from payi_otel.delivery.spool import Spool
@@ -383,7 +383,7 @@ httpx.post(os.environ["PROVIDER"] + "/v1/chat/completions", json={"a secret prom
 @pytest.fixture
 def world(tmp_path: Path, provider: ProviderServer, ingest: IngestServer) -> dict[str, Any]:
     """What a program needs: its folder and its environment."""
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
     mapping = json.dumps({urlsplit(provider.url).netloc: {"price_as_category": "system.openai"}})
     return {"cwd": tmp_path, "PROVIDER": provider.url, "PAYI_OTEL_HOST_MAPPINGS": mapping, **with_payi(ingest)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_shapes import chat_events, completion
+from openai_shapes import chat_events, numbered
 from provider_server import Reply
 
 pytest.importorskip("gevent")
@@ -46,7 +46,7 @@ print(payi_otel.flush(20), flush=True)
 @pytest.mark.parametrize("patched", ["early", "late"])
 def test_greenlets_are_recorded_and_not_held_up(patched: str, setting: dict[str, Any], provider: Any, ingest: Any, tmp_path: Path) -> None:
     """Ten at once, each with its user, streams among them; the process ends by itself."""
-    provider.always("/v1/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/v1/chat/completions", numbered)
     provider.always(
         "/streamed/chat/completions", lambda number: Reply(events=[{**one, "id": f"chatcmpl-{number}"} for one in chat_events()])
     )
@@ -62,7 +62,7 @@ def test_greenlets_are_recorded_and_not_held_up(patched: str, setting: dict[str,
 @pytest.mark.parametrize("patched", ["early", "late"])
 def test_large_packets_that_are_made_in_slices_stop_nothing(patched: str, provider: Any, ingest: Any, tmp_path: Path) -> None:
     """A greenlet that makes the first packet lets others run in the middle of it, which make packets of their own."""
-    provider.always("/v1/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/v1/chat/completions", numbered)
     code = SET_UP + PATCH if patched == "late" else PATCH + SET_UP
     (tmp_path / "app.py").write_text(code + CALLS.replace('"Hi."', '"Hi \u00e9" * 1_000_000').replace("number % 2 == 1", "False"))
     environ = {**os.environ, "PROVIDER": provider.url, "PAYI_API_KEY": ingest.api_key, "PAYI_BASE_URL": ingest.url}

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from openai_shapes import completion
-from provider_server import ProviderServer, Reply
+from openai_shapes import numbered
+from provider_server import ProviderServer
 
 from payi_otel.testing import IngestServer
 
@@ -16,7 +16,7 @@ from payi_otel.testing import IngestServer
 def provider() -> Iterator[ProviderServer]:
     """Answers each chat with an id of its own."""
     server = ProviderServer()
-    server.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    server.always("/chat/completions", numbered)
     yield server
     server.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from launching import Stage
-from openai_shapes import completion
+from openai_shapes import numbered
 from ports import reserved_port
-from provider_server import ProviderServer, Reply
+from provider_server import ProviderServer
 
 from payi_otel.testing import IngestServer
 
@@ -18,7 +18,7 @@ from payi_otel.testing import IngestServer
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """A folder, a provider that answers every chat with an id of its own, and a Pay-i."""
     provider = ProviderServer()
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
     with IngestServer() as ingest:
         yield Stage(tmp_path, provider, ingest)
     provider.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from provider_server import Reply
+
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
 
 
@@ -18,6 +20,11 @@ def completion(**changes: Any) -> dict[str, Any]:
         "usage": USAGE,
         **changes,
     }
+
+
+def numbered(number: int) -> Reply:
+    """A chat completion with an id of its own, for `ProviderServer.always`."""
+    return Reply(completion(id=f"chatcmpl-{number}"))
 
 
 def chunk(content: str | None = None, **changes: Any) -> dict[str, Any]:

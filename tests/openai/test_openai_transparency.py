@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from comparing import SCOPE
-from openai_shapes import chat_events, completion
+from openai_shapes import chat_events, completion, numbered
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from provider_server import Reply
 from stream_packets import ESTIMATED, MESSAGES, REQUEST, STREAMED, readable, stream_packet
@@ -365,7 +365,7 @@ def test_shutdown_leaves_everything_as_it_was(instrument: Any, client: Any, prov
 
 def test_instrumenting_again_counts_again_and_once(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """Wrappers an SDK object kept from the first time count, too."""
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
     for start in range(3):
         instrument()
         client.chat.completions.create(**REQUEST)
@@ -377,7 +377,7 @@ def test_instrumenting_again_counts_again_and_once(instrument: Any, client: Any,
 
 async def test_clients_made_before_count(instrument: Any, provider: Any, packets: Any) -> None:
     """Also where their resources and methods were looked up before."""
-    provider.always("/chat/completions", lambda number: Reply(completion(id=f"chatcmpl-{number}")))
+    provider.always("/chat/completions", numbered)
     async with openai.AsyncOpenAI(api_key="sk", base_url=provider.url + "/v1") as async_client:
         with new_client(provider) as client:
             completions, async_completions = client.chat.completions, async_client.chat.completions
