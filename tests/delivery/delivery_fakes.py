@@ -86,6 +86,7 @@ def running(sink: Sink, retry: Retry | None = None, **settings: Any) -> Iterator
         yield queue
     finally:
         queue.shutdown()
+        queue._workers.join(time.monotonic() + 1.0)  # what is being sent arrives in this test's time, not in that of its next queue
 
 
 def break_down(server: IngestServer) -> Callable[[], None]:

@@ -66,10 +66,11 @@ class Backlog:
         """The results of batches, which may be many: calls go before them."""
         self._staged = Staged()
         self._working: set[Item] = set()
+        self._settling: set[Item] = set()
+        """They have their fate, and a worker still writes it where it is kept: a flush waits for these, too."""
         self._sending = self._batches = 0
         self._suspects: set[Item] = set()
-        self._prefers_sending = True
-        self._prefers_ready = True
+        self._prefers_sending = self._prefers_ready = True
         self._exit_barrier: Barrier | None = None
         self.adopted_count = 0
         """Packets of other processes whose fate is open."""
@@ -83,8 +84,8 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """True when every packet has its fate."""
-        return self.is_finished or not (self.inbox or self._parts or self._staged or self.retry_queue.count or self._working)
+        """True when every packet has its fate, and whoever keeps it knows."""
+        return self.is_finished or not any((self.inbox, self._parts, self._staged, self.retry_queue.count, self._working, self._settling))
 
     @property
     def has_next(self) -> bool:
@@ -132,7 +133,7 @@ class Backlog:
         self._batches -= task.is_batch
         if was_taken:
             self._wake(self.destination.speed_up())
-        if self._exit_barrier is not None and not self._working and self.destination.is_given_up:
+        if self._exit_barrier is not None and not (self._working or self._settling) and self.destination.is_given_up:
             self._exit_barrier.cleared.set()
 
     def rest_s(self, now: float) -> float | None:
@@ -141,10 +142,7 @@ class Backlog:
             return None
         if self.has_next:
             return 0.0
-        drain_at = self.destination.drain_at
-        if drain_at is None or self.destination.is_probing or not self.retry_queue.has_waiting:
-            return None
-        return max(0.0, drain_at - now)
+        return self.destination.drain_in_s(now) if self.retry_queue.has_waiting else None
 
     def _can_send(self) -> bool:
         # Who waits for a packet must not wait for those of others, too.
@@ -176,7 +174,7 @@ class Backlog:
 
     def _take_drained(self, now: float) -> Task | None:
         destination = self.destination
-        if destination.is_probing or destination.drain_at is None or now < destination.drain_at or not self.retry_queue.has_waiting:
+        if not self.retry_queue.has_waiting or destination.drain_in_s(now) != 0.0:
             return None
         destination.drain_at = None
         item = self.retry_queue.pop_waiting()
@@ -194,7 +192,6 @@ class Backlog:
         if not item.is_open:
             return None, []
         if self.destination.is_down and self._parks and not item.is_awaited:
-            self._working.discard(item)
             return None, self._enqueue(item, now, at_head=False)
         if task.sends:
             return task, []
@@ -286,13 +283,13 @@ class Backlog:
         self._mark_down(now, outcome, is_probe=was_probe)
         return self._enqueue(item, now, at_head=item.was_queued)
 
-    def wait(self, item: Item, now: float) -> None:
-        """Keeps a packet for a later attempt, because none could be made now."""
-        if item.is_open:
-            self._working.discard(item)
-            increment(self.counters.failures, stats.SPOOL_UNREADABLE)
-            self._release_probe(item)
-            self._enqueue(item, now, at_head=False)
+    def wait(self, item: Item, now: float) -> list[Item]:
+        """Keeps a packet for a later attempt, because none could be made now; returns those that had to make room."""
+        if not item.is_open:
+            return []
+        increment(self.counters.failures, stats.SPOOL_UNREADABLE)
+        self._release_probe(item)
+        return self._enqueue(item, now, at_head=False)
 
     def _release_probe(self, item: Item) -> bool:
         was_probe, item.is_probe = item.is_probe, False
@@ -315,6 +312,7 @@ class Backlog:
 
     def _enqueue(self, item: Item, now: float, *, at_head: bool) -> list[Item]:
         item.was_queued = True
+        self._working.discard(item)
         self.retry_queue.push(item, at_head=at_head)
         self.destination.plan_drain(now)
         return self._make_room()
@@ -338,21 +336,19 @@ class Backlog:
 
     def _recover(self) -> bool:
         """The destination answered; True when it had been down."""
-        came_back = self.destination.recover()
-        if came_back:
-            self.destination.drain_at = None
+        if came_back := self.destination.recover():
             self._wake(self.retry_queue.release())
         return came_back
 
     # flush and shutdown
 
     def begin_flush(self, now: float, *, exit_by: float | None = None) -> Barrier:
-        """Starts a drain at once; the barrier clears when every packet that is open now has its fate."""
-        open_items = self.list_open()
-        barrier = Barrier(len(open_items))
+        """Starts a drain at once; the barrier clears when every packet that is open now is settled."""
+        awaited = [*self.list_open(), *self._settling]
+        barrier = Barrier(len(awaited))
         if exit_by is not None:
             self._exit_barrier = barrier
-        for item in open_items:
+        for item in awaited:
             item.barriers = (*item.barriers, barrier)
         self.destination.begin_flush(now, exit_by=exit_by, has_waiting=self.retry_queue.has_waiting)
         self._wake(1)
@@ -381,18 +377,24 @@ class Backlog:
                 self.drop(item, reason)
             elif self._close(item):
                 self.counters.kept += 1
+                self.settle(item)
         return given_up, len(open_items) - len(given_up)
 
     def _close(self, item: Item) -> bool:
         self._working.discard(item)
         self._suspects.discard(item)
         item.is_waiting = False
-        if item.is_probe:
-            item.is_probe = self.destination.is_probing = False
+        if self._release_probe(item):
             self.destination.drain_at = 0.0 if self.retry_queue.has_waiting else None
         was_open, item.is_open = item.is_open, False
         self.adopted_count -= was_open and item.is_adopted
+        if was_open:
+            self._settling.add(item)
+        return was_open
+
+    def settle(self, item: Item) -> None:
+        """Whoever keeps a packet that has its fate knows of it. Follows everything above that gives one."""
+        self._settling.discard(item)
         for barrier in item.barriers:
             barrier.pass_one()
         item.barriers = ()
-        return was_open

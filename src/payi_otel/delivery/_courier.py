@@ -265,7 +265,8 @@ class Courier:
                 return True
         except OSError:  # a disk that fails may come back
             with self.lock:
-                self.backlog.wait(item, time.monotonic())
+                dropped = self.backlog.wait(item, time.monotonic())
+            self._report_full(dropped)
             return False
         with self.lock:
             self.backlog.drop(item, stats.SPOOL_UNREADABLE)
@@ -366,6 +367,8 @@ class Courier:
             if self.keeper is not None and item.record is not None:
                 self.keeper.spool.finish(item.record)
             item.let_go()
+            with self.lock:
+                self.backlog.settle(item)
 
 
 def _to_sent(item: Item) -> IngestPacket | EncodedPacket | None:

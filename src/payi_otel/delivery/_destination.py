@@ -58,6 +58,10 @@ class Destination:
             return False
         return self._exit_failures > len(_EXIT_DELAYS_S) or (self.drain_at is not None and self.drain_at > self.exit_by)
 
+    def drain_in_s(self, now: float) -> float | None:
+        """Seconds until what waits is looked at; None: not before something else happens."""
+        return None if self.drain_at is None or self.is_probing else max(0.0, self.drain_at - now)
+
     def mark_down(self, now: float, outcome: Outcome, *, is_probe: bool) -> None:
         """Every packet would fare the same."""
         if not self.is_down:
@@ -80,6 +84,7 @@ class Destination:
         self.generation += 1
         self.is_probing = False
         self.not_before = 0.0
+        self.drain_at = None
         return True
 
     def postpone(self, now: float, outcome: Outcome) -> None:
