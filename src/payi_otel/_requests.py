@@ -12,11 +12,11 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
+from msgspec import Struct
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from wrapt import register_post_import_hook
 
@@ -35,8 +35,7 @@ _MIN_REQUESTS: Final = 20
 _MARK: Final = "_payi_counts_requests"
 
 
-@dataclass(frozen=True, slots=True)
-class Unbilled:
+class Unbilled(Struct, frozen=True):
     """A host whose requests are hardly in any packet."""
 
     host: str

@@ -6,7 +6,6 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -76,8 +75,7 @@ def _show(place: str, value: object, wrong_type: bool) -> str:
     return f"{text} ({kind})" if wrong_type else text
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """One kind of value.
 
     `check` turns what was given into what is kept, `read` turns a variable's text into what `check` takes. Both report a problem
@@ -97,8 +95,7 @@ class Kind:
     """False: it can be given in code only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """What is allowed in a field, and what it means. `shown_default` is for a default that is worked out later."""
 
     kind: Kind
@@ -106,8 +103,7 @@ class Rule:
     shown_default: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """A field that holds settings of its own."""
 
     cls: type[msgspec.Struct]
@@ -205,8 +201,7 @@ def check_variables(cls: type[msgspec.Struct], environ: Mapping[str, str], probl
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One setting as the docs show it."""
 
     setting: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 
 class PayiSide(Protocol):
@@ -34,8 +35,7 @@ class PayiSide(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(Struct, frozen=True):
     """How models and hosts are priced, by the settings."""
 
     model_mappings: Mapping[str, Any]

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -44,8 +43,7 @@ def is_code(value: Any) -> bool:
     return isinstance(value, str) and _CODE.fullmatch(value) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(msgspec.Struct, frozen=True):
     """A tool the model asked for. `arguments` is the JSON text as the provider sent it."""
 
     name: str
@@ -64,8 +62,7 @@ class JsonTexts(list[str]):
         return values
 
 
-@dataclass(frozen=True, slots=True)
-class LargeJson:
+class LargeJson(msgspec.Struct, frozen=True):
     """A JSON value as it went over the wire, of which no text is made before it is known how much of that is wanted."""
 
     data: bytes
@@ -155,8 +152,7 @@ class Ticket(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Payload:
+class Payload(msgspec.Struct):
     """One call's facts. Written by its invocation only; read-only once its span has ended."""
 
     scope: Scope
@@ -194,7 +190,7 @@ class Payload:
     """As the HTTP library has them, or pairs; what of them may be recorded is chosen by the worker."""
     stack: Sequence[tuple[CodeType, int]] = ()
     """(code, offset of the instruction) of the frames that led to the call, outermost first."""
-    properties: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
     content: ContentReader | None = None
     service_tier: str | None = None
     """The tier the provider says it billed, where that is not the default one."""

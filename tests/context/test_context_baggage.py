@@ -308,7 +308,7 @@ def test_what_pay_i_would_refuse_or_nobody_of_ours_wrote_is_ignored(name: str, t
 
 def get_all_fields() -> Iterator[str]:
     """The name of every field a scope has."""
-    yield from Scope.__dataclass_fields__
+    yield from Scope.__struct_fields__
 
 
 def test_a_field_that_does_not_exist_is_refused() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
+from msgspec import Struct
 from opentelemetry import baggage
 from opentelemetry.context import Context
 
@@ -31,8 +31,7 @@ _MAX_ENTRY_BYTES, _MAX_ALL_BYTES, _MAX_ALL_ENTRIES = 4096, 8192, 180
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Policy:
+class _Policy(Struct, frozen=True):
     fields: tuple[str, ...] = ()
     trust_inbound: bool = False
 

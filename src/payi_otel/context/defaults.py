@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from payi_otel._settings import Settings
 from payi_otel.context import baggage

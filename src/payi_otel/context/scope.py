@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
+from msgspec import Struct
+from msgspec.structs import replace
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
 from payi_otel._guard import log_fault
@@ -16,8 +17,7 @@ from payi_otel.context._fields import frozen_value
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fields:
+class _Fields(Struct, frozen=True, kw_only=True):
     """What a scope and a change of it have alike. In a change, None inherits and an empty value clears."""
 
     use_case_name: str | None = None
@@ -34,8 +34,7 @@ class _Fields:
     proxy: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeChange(_Fields):
+class ScopeChange(_Fields, frozen=True, kw_only=True):
     """What `track`, `track_context`, a call's headers or a caller's baggage ask for."""
 
     use_case_version: int | Literal[""] | None = None
@@ -47,8 +46,7 @@ UNCHANGED = ScopeChange()
 """Asks for nothing; merging it gives the very scope back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope(_Fields):
+class Scope(_Fields, frozen=True, kw_only=True):
     """Whose call it is, resolved: None and () mean that nothing is set."""
 
     use_case_version: int | None = None
@@ -88,7 +86,7 @@ class Scope(_Fields):
         }
 
 
-SCOPE_FIELDS = tuple(field.name for field in fields(Scope))
+SCOPE_FIELDS = Scope.__struct_fields__
 _PLAIN_FIELDS = tuple(name for name in SCOPE_FIELDS if not name.startswith("use_case_") and name not in ("limit_ids", "request_properties"))
 
 
@@ -123,8 +121,7 @@ def from_defaults(
     return Scope().merged(ScopeChange(**given))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class Frame(Struct, frozen=True, eq=False):
     """One scope entered, and those around it."""
 
     token: object
@@ -137,8 +134,7 @@ class Frame:
 _FRAME_KEY = create_key("payi.scope")
 
 
-@dataclass(frozen=True, slots=True)
-class _Defaults:
+class _Defaults(Struct, frozen=True):
     scope: Scope | None = None
     is_set: bool = False
     base: Scope = Scope()

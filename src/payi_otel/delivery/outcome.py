@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -120,8 +119,7 @@ class EncodingSink(Sink, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Batching:
+class Batching(msgspec.Struct, frozen=True):
     """How packets may go together, as far as is known by now."""
 
     least: int

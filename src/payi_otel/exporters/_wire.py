@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
 from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
@@ -45,8 +45,7 @@ _PROPERTIES: Final = ("properties", "use_case_properties")
 _MORE_BODIES: Final = ("provider_response_function_calls", "provider_request_headers", "provider_response_headers")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One HTTP request to make; the key and the content type are added by whoever sends it."""
 
     path: str

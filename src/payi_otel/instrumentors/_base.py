@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.metadata import PackageNotFoundError, version
 from inspect import iscoroutinefunction, isfunction
@@ -12,6 +11,7 @@ from types import FunctionType, MethodType
 from typing import Any, ClassVar
 from weakref import WeakSet
 
+from msgspec import Struct
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # not in its `__all__`
 from opentelemetry.trace import get_tracer
 from packaging.requirements import Requirement
@@ -30,8 +30,7 @@ from payi_otel.payload import registry
 logger = logging.getLogger("payi.instrument")
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Struct, frozen=True):
     """One method to wrap. `is_async` is declared: `inspect.iscoroutinefunction` is False on decorated async methods."""
 
     module: str

@@ -6,8 +6,9 @@ Source: https://docs.anthropic.com/en/api/messages, and the docstrings of the `a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from payi_otel import semconv
 from payi_otel._json import to_json

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from payi_otel.instrumentors._endpoint import Endpoint
 from payi_otel.semconv import PROXY_PATH
 
 
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
+class ClientFacts(Struct, frozen=True):
     """Of a provider's client, as it is when a call is made."""
 
     provider: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
@@ -24,8 +24,7 @@ from payi_otel.payload import ContentReader, Ticket
 _ID_HEADERS = ("request-id", "x-request-id", "x-amzn-requestid")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What is about to be posted."""
 
     url: str
@@ -34,8 +33,7 @@ class Call:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """Paths of a provider's API, and what a request to one is."""
 
     path: re.Pattern[str]

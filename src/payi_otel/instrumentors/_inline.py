@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from payi_otel._large import SLICE, Marks, find, give_way, holds_only
 from payi_otel.semconv import NOT_INSTRUMENTED
@@ -27,8 +28,7 @@ _MAX_HEAD: Final = 256
 """Bytes of anything that stands before data."""
 
 
-@dataclass(frozen=True)
-class InlineRules:
+class InlineRules(Struct, frozen=True, dict=True):
     """Where a provider's JSON holds base64 data. `data:` URLs are found wherever they stand."""
 
     fields: Mapping[str, str] = field(default_factory=dict)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType
 from typing import Any, Literal
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer, get_current_span, set_span_in_context
@@ -42,8 +43,7 @@ _TEXT = (str, type(None))
 _UTIL_GENAI = "opentelemetry.util.genai.invocation"
 
 
-@dataclass(slots=True)
-class Request:
+class Request(Struct):
     """What a provider's reader makes of a call before it is made. `kwargs` is a copy that may differ from the caller's."""
 
     client: ClientFacts
@@ -74,8 +74,7 @@ class Request:
             self.kwargs, self.kwargs_without, self.usage_injected = self.kwargs_without, None, False
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCall:
+class OtherCall(Struct, frozen=True):
     """What another model did for a call, on the provider's side: billed at that model's price, so it is a packet of its own."""
 
     model: str
@@ -84,8 +83,7 @@ class OtherCall:
     """Makes its packet's id of the call's, e.g. `advisor.1`."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """What a provider's reader makes of an answer, or of as much of a stream as has come."""
 
     response_id: str | None = None

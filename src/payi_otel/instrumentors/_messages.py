@@ -7,8 +7,9 @@ to the answer that they are parts of (`_message_streams`). An unknown shape give
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from payi_otel.instrumentors._message_parts import (
     Part,
@@ -62,8 +63,7 @@ _SERVER_CALLS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(Struct, frozen=True):
     """A call's content, each in the form of the attribute that it becomes."""
 
     inputs: list[Message]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from payi_otel._guard import guard
 from payi_otel._hosts import DATABRICKS_CATEGORIES
@@ -54,22 +55,24 @@ _ANY_HOST: Final = "databricks-sdk/"
 _KEY_REFUSED: Final = "invalid_api_key"
 
 
-@dataclass(slots=True)
-class ProxyRoute:
+class ProxyRoute(Struct):
     """The way of one call."""
 
     url: str
     """The proxy's address for the client's service; "" for a client that points there itself, whose address and key stay its own."""
     base_path: str | None
     """The part of the provider's paths that belongs to its address; None: none of it."""
-    key: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    key: str
+    headers: Mapping[str, str]
     host: str | None
     """The provider's host, with its port; None: whichever is asked with that path."""
     is_taken: bool = False
     """A request has gone this way: the call is Pay-i's to record."""
     is_signed: bool = False
     """The client may sign its requests for the provider, once they are built: they are redirected after that."""
+
+    def __repr__(self) -> str:
+        return f"<ProxyRoute by {self.url} for {self.host}>"
 
     def leads(self, url: str) -> bool:
         """Whether this is the call's own request: within a call an SDK may ask another service for a token or an address."""

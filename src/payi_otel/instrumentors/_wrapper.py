@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Tracer
 
@@ -56,8 +56,7 @@ class Binding:
         return self._categories is None or category in self._categories
 
 
-@dataclass(slots=True)
-class Prepared:
+class Prepared(Struct):
     """A call that was read and is to be recorded as soon as it is made."""
 
     operation: Operation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import linecache
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from types import CodeType
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from payi_otel import semconv
@@ -40,8 +40,7 @@ _SAFE_RESPONSE_HEADERS = ("content-type", "date", "x-request-id", "request-id", 
 _SAFE_RESPONSE_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-", "x-ms-", "x-amzn-", "cf-ray")
 
 
-@dataclass(frozen=True, slots=True)
-class PacketRules:
+class PacketRules(Struct, frozen=True):
     """The settings that shape a packet."""
 
     log_prompt_and_response: bool = True

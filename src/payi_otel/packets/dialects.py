@@ -10,10 +10,10 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from msgspec import Struct
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
@@ -45,8 +45,7 @@ Kind = Literal["call", "poll"]
 """An answer of a model's, or another look at one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Struct, frozen=True):
     """What one instrumentation's numbers mean."""
 
     scopes: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class LongPrompts:
+class LongPrompts(Struct, frozen=True):
     """Models whose long prompts have a price of their own."""
 
     models: str

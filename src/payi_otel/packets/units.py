@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from payi_otel import semconv
 
@@ -35,8 +36,7 @@ class Units(NamedTuple):
     output: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class UnitSource:
+class UnitSource(Struct, frozen=True):
     """Where one unit comes from: a row of docs/units.md, which a test holds against the code that reads it."""
 
     api: str

@@ -6,9 +6,11 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from threading import RLock
 from types import CodeType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from payi_otel.context.scope import Scope
 from payi_otel.instrumentors._invocation import Answer, Invocation
@@ -24,8 +26,7 @@ _UNFINISHED = frozenset({"queued", "in_progress"})
 """Statuses after which another one comes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(Struct, frozen=True):
     """What the fetched response's packet takes from the call that asked for it."""
 
     scope: Scope
