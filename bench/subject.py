@@ -7,6 +7,7 @@ line of the output its answer.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import logging
@@ -315,6 +316,8 @@ def main() -> int:
 
 def _make_apart(call: Callable[[], None], times: int, flush: Callable[[], None] | None) -> None:
     """In a child of its own: what it has counted when it ends is what the parent had, and these calls; without `flush`, those alone."""
+    gc.collect()
+    gc.freeze()  # a full collection, which goes through all that was ever imported, comes in some of the children and not in others
     child = os.fork()
     if not child:
         if flush is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -441,23 +442,17 @@ async def test_a_stream_whose_reader_is_let_go_while_it_is_closed_was_closed(
 def test_an_interrupt_while_reading_passes_through_and_ends_the_stream(
     instrument: Any, provider: Any, packets: Any, gate: threading.Event
 ) -> None:
-    """Control-C strikes in the SDK's own iterator."""
+    """Control-C strikes while the SDK's own iterator waits for the provider."""
     instrument()
-    provider.script(Reply(events=EVENTS, held=True))
+    provider.script(Reply(events=EVENTS[:1], gate=gate))
     with openai.OpenAI(api_key="sk", base_url=provider.url + "/v1") as client:
         stream = client.chat.completions.create(**ASKED)
         next(stream)
-        tapped = stream._iterator
-
-        class Interrupted:
-            def __next__(self) -> Any:
-                raise KeyboardInterrupt
-
-        inner, tapped._inner = tapped._inner, Interrupted()
+        control_c = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+        control_c.start()
         with pytest.raises(KeyboardInterrupt):
             next(stream)
         stream.close()
-        inner.close()
     (packet,) = packets()
     assert readable(packet) == stream_packet(EVENTS[:1], reason="cancelled", units=ESTIMATED)
 
@@ -526,25 +521,38 @@ async def test_a_second_task_does_not_end_the_stream_that_a_first_one_reads(
     assert readable(packet) == stream_packet(EVENTS)
 
 
+class NoGenerator:
+    """A stream's iterator, as another package may have put it there."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    @classmethod
+    def stand_in(cls, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From here on, for streams to come."""
+        own = openai.Stream.__stream__
+        monkeypatch.setattr(openai.Stream, "__stream__", lambda stream: cls(own(stream)))
+
+
 def test_a_thread_that_finds_a_stream_at_its_end_leaves_its_call_to_who_has_the_last_event(
-    instrument: Any, client: Any, provider: Any, packets: Any
+    instrument: Any, client: Any, provider: Any, packets: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The usage has been taken from the provider by another thread, and is still to be noted."""
-    instrument()
-    provider.script(Reply(events=EVENTS))
-    stream = client.chat.completions.create(**ASKED)
+    """The usage has been taken from the provider by another thread, and is still to be noted: where the iterator is no generator."""
     found: list[Any] = []
 
-    class Overtaken:
+    class Overtaken(NoGenerator):
         def __next__(self) -> Any:
-            event = inner.__next__()
+            event = next(self.inner)
             if not event.choices:
                 second = threading.Thread(target=lambda: found.append(next(stream, "the end")))
                 second.start()
                 second.join(10)
             return event
 
-    inner, stream._iterator._inner = stream._iterator._inner, Overtaken()
+    Overtaken.stand_in(monkeypatch)
+    instrument()
+    provider.script(Reply(events=EVENTS))
+    stream = client.chat.completions.create(**ASKED)
     assert len(list(stream)) == len(EVENTS) - 1
     assert found == ["the end"]
     (packet,) = packets()
@@ -552,12 +560,9 @@ def test_a_thread_that_finds_a_stream_at_its_end_leaves_its_call_to_who_has_the_
 
 
 def test_a_call_ends_with_the_last_thread_that_leaves_its_stream(
-    instrument: Any, client: Any, provider: Any, packets: Any, gate: threading.Event
+    instrument: Any, client: Any, provider: Any, packets: Any, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was refused may be slower to leave than the one that came to the stream's end."""
-    instrument()
-    provider.script(Reply(events=EVENTS))
-    stream = client.chat.completions.create(**ASKED)
     entered, held = threading.Event(), threading.Event()
 
     def hold() -> Any:
@@ -570,11 +575,11 @@ def test_a_call_ends_with_the_last_thread_that_leaves_its_stream(
     holding.start()
     assert held.wait(10)
 
-    class Refusing:
+    class Refusing(NoGenerator):
         @property
         def __next__(self) -> Any:
             if threading.current_thread() is not second:
-                return inner.__next__
+                return self.inner.__next__
             entered.set()
             left.wait(10)
             return busy.__next__
@@ -584,7 +589,10 @@ def test_a_call_ends_with_the_last_thread_that_leaves_its_stream(
             next(stream)
 
     left, second = threading.Event(), threading.Thread(target=read_too)
-    inner, stream._iterator._inner = stream._iterator._inner, Refusing()
+    Refusing.stand_in(monkeypatch)
+    instrument()
+    provider.script(Reply(events=EVENTS))
+    stream = client.chat.completions.create(**ASKED)
     second.start()
     assert entered.wait(10)
     assert len(list(stream)) == len(EVENTS) - 1

@@ -35,14 +35,19 @@ def to_wire_json(body: Mapping[str, Any]) -> bytes:
 
 
 def _is_long(value: Any) -> bool:
-    return _length(value) > SLICE
+    return length_of(value) > SLICE
 
 
-def _length(value: Any) -> int:
-    """Characters of a text, or of the texts of a list."""
-    if isinstance(value, list):
+def length_of(value: Any) -> int:
+    """Characters of a text, or of the texts of a list (an object's keys count as well); 0 for anything else."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, list):
+        return 0
+    try:
+        return sum(map(len, value))  # a stream has thousands
+    except TypeError:  # they are not all texts
         return sum(len(item) for item in value if isinstance(item, str))
-    return len(value) if isinstance(value, str) else 0
 
 
 def _encode(value: Any) -> Iterator[bytes]:
@@ -72,11 +77,11 @@ def _groups(values: list[Any]) -> Iterator[list[Any]]:
     few: list[Any] = []
     length = 0
     for value in values:
-        if few and length + _length(value) > SLICE:
+        if few and length + length_of(value) > SLICE:
             yield few
             few, length = [], 0
         few.append(value)
-        length += _length(value)
+        length += length_of(value)
     yield few
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
 from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
-from payi_otel.delivery._encode import to_wire_body, to_wire_json
+from payi_otel.delivery._encode import length_of, to_wire_body, to_wire_json
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
@@ -107,6 +107,8 @@ def _cut_texts(body: dict[str, Any]) -> None:
 
 def _fit(values: list[Any]) -> int:
     """How many of the texts fit."""
+    if length_of(values) <= MAX_CHARS:
+        return len(values)
     size = 0
     for position, value in enumerate(values):
         size += len(value) if isinstance(value, str) else 0

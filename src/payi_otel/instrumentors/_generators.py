@@ -11,19 +11,10 @@ from typing import Any
 
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Invocation
+from payi_otel.instrumentors._iterators import Unread
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors._stream import Tap, settle, settle_async
 from payi_otel.instrumentors._wrapper import Binding, Prepared, failed, prepare
-
-
-class _Unread:
-    """Held by a generator that may never be started, and then dies without a word."""
-
-    def __init__(self, tap: Tap) -> None:
-        self._tap = tap
-
-    def __del__(self) -> None:
-        self._tap.abandon()
 
 
 def wrap_generator(operation: Any) -> Callable[[Binding], Callable[..., Any]]:
@@ -67,7 +58,7 @@ def wrap_async_generator(operation: Any) -> Callable[[Binding], Callable[..., An
                 current_exchange.reset(exchange)
                 started.detach(token)
             tap = Tap(started, operation.new_reader(started))
-            return _async_steps(operation, started, inner.__aiter__(), tap, _Unread(tap))
+            return _async_steps(operation, started, inner.__aiter__(), tap, Unread(tap))
 
         return call
 
@@ -113,7 +104,7 @@ def _steps(operation: Any, prepared: Prepared, wrapped: Callable[..., Any]) -> I
             raise
 
 
-async def _async_steps(operation: Any, started: Invocation, inner: AsyncIterator[Any], tap: Tap, unread: _Unread) -> AsyncIterator[Any]:
+async def _async_steps(operation: Any, started: Invocation, inner: AsyncIterator[Any], tap: Tap, unread: Unread) -> AsyncIterator[Any]:
     read = False
     while True:
         token, exchange = started.attach(), current_exchange.set(started.exchange)

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from payi_otel._json import read_json
 from payi_otel.instrumentors._client_facts import ClientFacts
 from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._iterators import tap_iterator
 from payi_otel.instrumentors._operation import Failure, Operation, status_of
 from payi_otel.instrumentors._raw import BodyReader, BodySieve, Sieve, SseSieve, tap_raw, tap_response
 from payi_otel.instrumentors._results import describe
-from payi_otel.instrumentors._stream import StreamReader, Tap, tap_iterator
+from payi_otel.instrumentors._stream import StreamReader, Tap
 from payi_otel.payload import ContentReader, Ticket
 
 RAW_HEADER = "X-Stainless-Raw-Response"

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Protocol
@@ -101,6 +102,7 @@ class Tap:
         "_has_failed",
         "_invocation",
         "_is_left",
+        "_is_over",
         "_is_read",
         "_last",
         "_output_pending",
@@ -122,6 +124,9 @@ class Tap:
         """
         self._invocation = invocation
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
+        self._is_over: Callable[[], bool] | None = getattr(
+            reader, "is_over", reader.is_complete
+        )  # a reader may know of more behind the usage
         self._is_read = self._has_failed = self._is_left = self.is_drained = False  # drained: the SDK's iterator is at its end
         self._output_pending = True
         self._seen_ns = time.perf_counter_ns()
@@ -184,15 +189,14 @@ class Tap:
         if not self._shows:
             return
         self._last = item
-        if self.is_complete:
+        if self.is_complete():
             attach(item, self.ticket)
 
-    @property
     def is_complete(self) -> bool:
-        """Whether nothing more of interest can come."""
-        reader = self._reader
+        """Whether the last event has come that says what the call cost."""
+        is_over = self._is_over
         try:
-            return reader is not None and _is_over(reader)
+            return is_over is not None and is_over()
         except Exception as fault:
             self._note_fault(fault)
             return False
@@ -200,7 +204,7 @@ class Tap:
     def end_if_complete(self) -> None:
         """Ends the call for who asks what it cost before he has read the stream's end; what is to be hidden still is."""
         reader = self._reader
-        if reader is not None and _is_over(reader):
+        if reader is not None and self.is_complete():
             self._end(reader, "completed", None)
 
     def keep(self, piece: bytes) -> None:
@@ -226,7 +230,7 @@ class Tap:
     def forget(self) -> None:
         """Has nothing more to say of this call."""
         attach(self._last, self.ticket)
-        self._reader = self._last = None
+        self._reader = self._is_over = self._last = None
         _open_taps.discard(self._weakly)
         self._invocation.forget()
 
@@ -270,11 +274,6 @@ class Tap:
         self.end("abandoned")
 
 
-def _is_over(reader: StreamReader) -> bool:
-    """Whether the last event has come that says what the call cost; a reader may know of some behind the usage."""
-    return bool(getattr(reader, "is_over", reader.is_complete)())
-
-
 def _end_if_complete(reference: weakref.ref[Tap]) -> None:
     tap = reference()
     if tap is not None:
@@ -285,6 +284,10 @@ def _left_by(error: BaseException | None) -> EndReason:
     return "closed" if error is None or isinstance(error, Exception | GeneratorExit) else "cancelled"
 
 
+reader_codes: set[CodeType] = set()
+"""The code of what reads responses: ours, and the SDKs' generators, which close their response when they are collected."""
+
+
 def _closed_by_reader() -> bool:
     """Whether this `close` comes from within an iterator; another thread or task may close what is just being read."""
     frame: FrameType | None = sys._getframe(2)
@@ -293,108 +296,3 @@ def _closed_by_reader() -> bool:
             return frame is not None
         frame = frame.f_back
     return False
-
-
-def _is_read_elsewhere(error: BaseException) -> bool:
-    """Whether a generator says, itself and not in its code, that it is just being read: that is no end of the stream."""
-    trace = error.__traceback__
-    return isinstance(error, ValueError | RuntimeError) and trace is not None and trace.tb_next is None and " already " in str(error)
-
-
-class TappedIterator:
-    """Stands in for a stream's own iterator."""
-
-    def __init__(self, inner: Any, tap: Tap) -> None:
-        self._inner, self._tap = inner, tap
-
-    def __iter__(self) -> TappedIterator:
-        return self
-
-    def __next__(self) -> Any:
-        tap = self._tap
-        readers = tap.reading
-        while True:
-            readers.append(None)
-            try:
-                item = self._inner.__next__()
-                is_hidden = tap.note(item)
-            except StopIteration:
-                tap.is_drained = True
-                raise
-            except BaseException as error:
-                if not _is_read_elsewhere(error):
-                    ticket = tap.fail(error)
-                    settle(ticket if isinstance(error, Exception) else None)
-                raise
-            finally:
-                readers.pop()
-                if tap.is_drained and not readers:  # whoever leaves last ends the call
-                    settle(tap.end("completed"))
-            if not is_hidden:
-                tap.show(item)
-                return item
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inner"], name)
-
-    def __del__(self) -> None:
-        tap = self.__dict__.get("_tap")
-        if tap is not None:
-            tap.abandon()
-
-
-class TappedAsyncIterator:
-    """The same for an async stream."""
-
-    def __init__(self, inner: Any, tap: Tap) -> None:
-        self._inner, self._tap = inner, tap
-
-    def __aiter__(self) -> TappedAsyncIterator:
-        return self
-
-    async def __anext__(self) -> Any:
-        tap = self._tap
-        readers = tap.reading
-        while True:
-            readers.append(None)
-            try:
-                item = await self._inner.__anext__()
-                is_hidden = tap.note(item)
-            except StopAsyncIteration:
-                tap.is_drained = True
-                raise
-            except BaseException as error:
-                if not _is_read_elsewhere(error):
-                    ticket = tap.fail(error)
-                    await settle_async(ticket if isinstance(error, Exception) else None)
-                raise
-            finally:
-                readers.pop()
-                if tap.is_drained and not readers:
-                    await settle_async(tap.end("completed"))
-            if not is_hidden:
-                tap.show(item)
-                return item
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inner"], name)
-
-    def __del__(self) -> None:
-        tap = self.__dict__.get("_tap")
-        if tap is not None:
-            tap.abandon()
-
-
-reader_codes: set[CodeType] = {TappedIterator.__next__.__code__, TappedAsyncIterator.__anext__.__code__}
-"""The code of what reads responses: ours, and the SDKs' generators, which close their response when they are collected."""
-
-
-def tap_iterator(stream: Any, tap: Tap, *, is_async: bool) -> None:
-    """Puts the tap between a stream and the iterator it reads from (`_iterator`, as the SDKs made by Stainless have it)."""
-    inner = stream._iterator
-    if isinstance(inner, TappedIterator | TappedAsyncIterator):
-        return
-    code = getattr(inner, "ag_code" if is_async else "gi_code", None)
-    if code is not None:
-        reader_codes.add(code)
-    stream._iterator = (TappedAsyncIterator if is_async else TappedIterator)(inner, tap)

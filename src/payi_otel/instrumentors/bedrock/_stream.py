@@ -9,8 +9,9 @@ from typing import Any
 from payi_otel._json import read_json
 from payi_otel.instrumentors._hooks import TapHook, hook_close
 from payi_otel.instrumentors._invocation import Answer, Invocation
+from payi_otel.instrumentors._iterators import TappedAsyncIterator, TappedIterator
 from payi_otel.instrumentors._results import NAME
-from payi_otel.instrumentors._stream import Tap, TappedAsyncIterator, TappedIterator, settle, settle_async
+from payi_otel.instrumentors._stream import Tap, settle, settle_async
 from payi_otel.payload import ContentReader
 
 
@@ -64,7 +65,7 @@ class _EventHook(TapHook):
     def shown(self, event: Any) -> Any:
         """With the result, if it is the last one."""
         ticket = self._tap.ticket
-        if isinstance(event, dict) and ticket is not None and self._tap.is_complete:
+        if isinstance(event, dict) and ticket is not None and self._tap.is_complete():
             event[NAME] = ticket.result
         return event
 

@@ -205,10 +205,13 @@ class ChatStreamReader(RecordingReader):
         self.keep(event)
         if self._first is None:
             self._first = event
-        if isinstance(event, dict):
+        if type(event) is dict:
             choices, usage = event.get("choices"), event.get("usage")
-        else:  # by `getattr` itself: there are many chunks
-            choices, usage = getattr(event, "choices", None), getattr(event, "usage", None)
+        else:
+            try:  # there are many chunks, and `getattr` takes twice as long
+                choices, usage = event.choices, event.usage
+            except AttributeError:
+                choices, usage = get(event, "choices"), get(event, "usage")
         if usage is not None:
             self._usage = usage
             if not choices:
@@ -217,7 +220,10 @@ class ChatStreamReader(RecordingReader):
         if choices:
             self._last = event
             for choice in choices:
-                reason = choice.get("finish_reason") if isinstance(choice, dict) else getattr(choice, "finish_reason", None)
+                try:
+                    reason = choice.finish_reason
+                except AttributeError:
+                    reason = get(choice, "finish_reason")
                 if reason:
                     self._reasons[get(choice, "index") or 0] = str(reason)
                 elif not self.output_seen:
