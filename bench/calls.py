@@ -44,8 +44,9 @@ class Measure:
 
 
 MEASURES = (
-    Measure("CPU in a plain call", "plain", 40),
-    Measure("CPU in all, plain call", "plain", 40, field="total_us"),
+    Measure("CPU in a plain call", "plain", 200),
+    Measure("CPU in all, plain call", "plain", 200, field="total_us"),
+    Measure("the same, 20 calls at a time", "plain", 20, field="total_us"),
     Measure("CPU per chunk of a stream", "stream", 3, CHUNKS),
     Measure("CPU with a prompt of 200 KB", "large", 20),
     Measure("CPU per call, 100 at once", "concurrent", 1, 100),

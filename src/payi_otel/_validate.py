@@ -111,10 +111,16 @@ class Section(msgspec.Struct, frozen=True):
 
 
 @cache
+def _all_fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Kept: annotations are evaluated each time that somebody asks."""
+    return msgspec.structs.fields(cls)
+
+
+@cache
 def fields_of(cls: type[msgspec.Struct]) -> Mapping[str, Rule | Section]:
     """The settings of a struct in their order: its annotated fields."""
     found: dict[str, Rule | Section] = {}
-    for field in msgspec.structs.fields(cls):
+    for field in _all_fields(cls):
         for note in getattr(field.type, "__metadata__", ()):
             if isinstance(note, Rule | Section):
                 found[field.name] = note
@@ -145,7 +151,7 @@ def check_fields(cls: type[msgspec.Struct], value: object, place: str, problems:
         elif isinstance(rule, Rule) and given is not None:
             checked = rule.kind.check(given, where, problems)
             found |= {} if checked is None else {f"{path}{key}": checked}
-    for field in msgspec.structs.fields(cls):
+    for field in _all_fields(cls):
         if field.required and value.get(field.name) is None:
             problems.add(f"{join(place, field.name)}: missing, must be {known[field.name].kind.bound}")  # type: ignore[union-attr]  # only rules are required
     return found
@@ -172,7 +178,7 @@ def read_json(text: str, place: str, problems: Problems) -> Any:
 
 def walk(cls: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, Rule | Section, object]]:
     """Every setting of a struct and of its sections: path, rule and default; a section comes before what is in it."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(cls)}
+    defaults = {field.name: field.default for field in _all_fields(cls)}
     for name, rule in fields_of(cls).items():
         yield f"{path}{name}", rule, defaults[name]
         if isinstance(rule, Section):

@@ -235,10 +235,11 @@ def _without_deprecated(values: dict[str, Any]) -> dict[str, Any]:
 
 def _warn_of_misspelt(environ: Mapping[str, str]) -> None:
     """Logs a variable that is nearly one of ours: what it was meant to set is not set."""
-    known = [row.variable.removeprefix(VARIABLE_PREFIX) for row in describe() if row.variable]
-    for name in environ:
+    ours = [name for name in environ if name.startswith(VARIABLE_PREFIX)]
+    known = [row.variable.removeprefix(VARIABLE_PREFIX) for row in describe() if row.variable] if ours else []
+    for name in ours:
         rest = name.removeprefix(VARIABLE_PREFIX)
-        if rest != name and rest not in known and (hint := nearest(rest, known, alike=0.8)):
+        if rest not in known and (hint := nearest(rest, known, alike=0.8)):
             logger.warning("payi-otel: the variable %s is not a setting and is not used, %s (after %s)", name, hint, VARIABLE_PREFIX)
 
 
