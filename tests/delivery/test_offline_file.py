@@ -11,16 +11,18 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_fakes import make_packet
+from delivery_fakes import make_packet, running, submit, wait_for
 
-from payi_otel.delivery.outcome import Fate, Outcome
+from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
+from payi_otel.exporters import _array
 from payi_otel.exporters.file import FileSink, default_file_name
 
 HERE = Path(__file__).parent
@@ -214,23 +216,82 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "target.json").exists()
 
 
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file grows beyond this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_leaves_the_file_whole_and_the_packet_waiting(path: Path) -> None:
     """The system takes a part of the write without an error; the file is put back, and the packet is tried again later."""
     write(path, 1)
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     sink = FileSink(path)
-    try:
-        for room in (0, 1, 2, 50):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
+    for room in (0, 1, 2, 50):
+        with full_disk(len(before) + room):
             outcome = sink.deliver(make_packet(2))
-            assert (outcome.fate, outcome.code) == (Fate.RETRY, "file_error")
-            assert path.read_bytes() == before
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (outcome.fate, outcome.code) == (Fate.RETRY, "file_error")
+        assert path.read_bytes() == before
     assert sink.deliver(make_packet(2)).fate is Fate.DELIVERED
     sink.close()
     assert names(path) == ["1", "2"]
+
+
+def encoded(sink: FileSink, *names: object) -> list[EncodedPacket]:
+    """As the queue holds them."""
+    return [sink.encode(make_packet(name)) for name in names]
+
+
+def test_several_are_written_as_one_by_one(tmp_path: Path) -> None:
+    """Byte for byte, so that a file that is torn there is mended likewise; whatever stands before them."""
+    together, singly = FileSink(tmp_path / "together.json"), FileSink(tmp_path / "singly.json")
+    for batch in (encoded(together, "a", "b", "c"), encoded(together, "d"), encoded(together, "e", "f")):
+        assert together.send_batch(batch) == [Outcome(Fate.DELIVERED)] * len(batch)
+        for packet in batch:
+            singly.send(packet)
+    assert names(tmp_path / "together.json") == list("abcdef")
+    assert (tmp_path / "together.json").read_bytes() == (tmp_path / "singly.json").read_bytes()
+
+
+def test_of_several_a_full_disk_takes_all_or_none(path: Path) -> None:
+    """What was not written waits, and nothing stands in the file twice."""
+    sink = FileSink(path)
+    sink.deliver(make_packet("kept"))
+    before, waiting = path.read_bytes(), encoded(sink, "b", "c")
+    with full_disk(len(before) + len(waiting[0].json) + 10):
+        outcome = sink.send_batch(waiting)
+    assert isinstance(outcome, Outcome)
+    assert (outcome.fate, outcome.code, path.read_bytes()) == (Fate.RETRY, "file_error", before)
+    assert sink.send_batch(waiting) == [Outcome(Fate.DELIVERED)] * 2
+    assert names(path) == ["kept", "b", "c"]
+
+
+def test_packets_that_wait_for_the_file_go_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is written, the others are made."""
+    begun, goes_on, writes = threading.Event(), threading.Event(), list[int]()
+
+    def write_all(fd: int, content: bytes, offset: int) -> None:
+        begun.set()
+        goes_on.wait(10)
+        writes.append(len(content))
+        own(fd, content, offset)
+
+    sink, own = FileSink(path), _array.write_all
+    monkeypatch.setattr(_array, "write_all", write_all)
+    with running(sink) as queue:
+        submit(queue, make_packet("first"))
+        assert begun.wait(10)
+        submit(queue, *map(make_packet, range(100)))
+        wait_for(lambda: queue.stats().in_flight + queue.stats().queued == 101)
+        goes_on.set()
+        assert queue.flush(10)
+    assert sorted(names(path)) == sorted(["first", *map(str, range(100))])
+    assert len(writes) < 20
 
 
 def test_a_file_that_was_emptied_is_begun_again(path: Path) -> None:

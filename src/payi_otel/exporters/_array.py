@@ -17,6 +17,8 @@ from typing import Final
 import orjson
 
 EMPTY: Final = b"[\n]"
+BETWEEN: Final = b",\n"
+"""What stands between two records."""
 _END: Final = b"\n]"
 _OURS: Final = (b"[\n{", b"[\n", b"[")
 """How a file of ours begins, however short it was cut."""
@@ -48,13 +50,13 @@ def open_end(fd: int) -> int:
     return _mend(fd, size)
 
 
-def append(fd: int, end: int, record: bytes, size: int) -> tuple[int, int]:
-    """Writes a record over the closing line at `end`.
+def append(fd: int, end: int, records: bytes, size: int) -> tuple[int, int]:
+    """Writes records over the closing line at `end`.
 
     Args:
         fd: The open file.
         end: Where its closing line begins.
-        record: The JSON.
+        records: The JSON of one, or of several with `BETWEEN` between them.
         size: The file's size.
 
     Returns:
@@ -63,8 +65,8 @@ def append(fd: int, end: int, record: bytes, size: int) -> tuple[int, int]:
     Raises:
         OSError: The disk took none or a part of it; the file is as it was.
     """
-    joint = b"\n" if end <= 1 else b",\n"
-    content = joint + record + _END
+    joint = b"\n" if end <= 1 else BETWEEN
+    content = joint + records + _END
     try:
         write_all(fd, content, end)
     except OSError:

@@ -6,14 +6,14 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from payi_otel._json import to_text
 from payi_otel.delivery._encode import to_wire_body, to_wire_json
-from payi_otel.delivery.outcome import EncodedPacket, Fate, Outcome
+from payi_otel.delivery.outcome import Batching, EncodedPacket, Fate, Outcome
 from payi_otel.errors import ConfigurationError
 from payi_otel.exporters import _array
 from payi_otel.exporters._wire import without_bodies
@@ -27,6 +27,8 @@ except ImportError:  # Windows: several processes must not share one file there
 _SETTING: Final = "offline_instrumentation.file_name"
 _PRIVATE: Final = 0o600
 """The file holds prompts."""
+_TOGETHER: Final = Batching(least=2, max_items=64, max_bytes=1024 * 1024, takes_resends=True)
+"""A writer that is killed within a write leaves no more than so much to be mended."""
 _CLOSE_WAIT_S: Final = 0.05
 """A shutdown is not held up by another process that keeps the file locked."""
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -90,10 +92,23 @@ class FileSink:
         """The packet without request and answer, its units kept and the reason with them; None where it has neither."""
         return without_bodies(encoded, why)
 
+    @property
+    def batching(self) -> Batching:
+        """Packets that wait are written together: each look at the file and each lock takes as long as making a packet."""
+        return _TOGETHER
+
     def send(self, encoded: EncodedPacket) -> Outcome:
         """Appends one encoded packet. Raises nothing."""
+        return self._write(encoded.json)
+
+    def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome] | Outcome:
+        """Appends several, all or none. Raises nothing."""
+        outcome = self._write(_array.BETWEEN.join([encoded.json for encoded in batch]))
+        return [outcome] * len(batch) if outcome.fate is Fate.DELIVERED else outcome
+
+    def _write(self, records: bytes) -> Outcome:
         try:
-            self._alone(partial(self._append, encoded.json))
+            self._alone(partial(self._append, records))
         except _array.NotAnArrayError:
             return Outcome(Fate.RETRY, "file_error", f"{self._path} was changed by somebody else and is no array any more")
         except OSError as fault:
@@ -128,13 +143,13 @@ class FileSink:
         if fd is not None:
             os.close(fd)
 
-    def _append(self, record: bytes, fd: int, size: int) -> None:
+    def _append(self, records: bytes, fd: int, size: int) -> None:
         known, self._known = self._known, None
         if known is not None and known[0] == size:
             end = known[1]
         else:
             end, size = _open_end(fd), os.fstat(fd).st_size
-        self._known = _array.append(fd, end, record, size)
+        self._known = _array.append(fd, end, records, size)
 
     def _alone(self, work: Callable[[int, int], object]) -> None:
         """Works on the open file, of which it is given the size: in this thread and this process alone."""
