@@ -341,7 +341,7 @@ class Courier:
             waiting = self.backlog.retry_queue.count
         if outcome.fate is Fate.DEAD and self.keeper is not None:
             self.keeper.bury(item, outcome)
-        response_id = item.response_id
+        response_id = item.response_id if outcome.fate is not Fate.DELIVERED else ""  # nothing is said of it by name
         self.settle(item, outcome)
         if self._on_result is not None and outcome.result is not None:  # a function of the application's may take its time
             with guard("reading a result"):
