@@ -282,7 +282,7 @@ tracer_provider:
     - batch: {exporter: {payi: {use_case_nme: shop}}}
 """)
     result = stage.run(OTEL_CONFIG_FILE=str(file), **{**OURS, "PAYI_API_KEY": ""})
-    assert json.loads(result.stdout)["name"] == "chat gpt-4o-mini"
+    assert '"name": "chat gpt-4o-mini"' in result.stdout  # an instrumentation of HTTP, where there is one, adds its own
     said = "an exporter of Pay-i's is left out of the pipeline: use_case_nme: unknown setting, did you mean 'use_case_name'?\n"
     assert result.stderr == said
 
