@@ -207,6 +207,10 @@ class Payload(msgspec.Struct):
         """Names the call without a word of its content."""
         return f"<Payload {self.category} {self.model} {self.end_reason}>"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, to which a struct shows every field."""
+        return [("category", self.category), ("model", self.model), ("end_reason", self.end_reason)]
+
 
 class Taker(Protocol):
     """Who gets calls whose spans no processor of ours has seen end."""

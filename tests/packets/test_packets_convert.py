@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from payi_otel import _ingest_rules as rules
 from payi_otel._json import to_json
@@ -231,6 +232,12 @@ def test_silence_is_one_switch(way: str) -> None:
     assert packet.body["provider_response_headers"] == [{"name": "X-Request-Id", "value": "req_1"}]
     loud = to_packet(payload(scope=Scope(log_prompt_and_response=True)), PacketRules(log_prompt_and_response=False))
     assert not loud.logging_disabled
+
+
+def test_a_payload_is_shown_without_its_words() -> None:
+    """By rich too, which shows the variables of a traceback."""
+    shown = payload(error_body="secret", failure=("code", "secret"), request_headers=[("authorization", "secret")])
+    assert "secret" not in repr(shown) + pretty_repr(shown)
 
 
 def test_stack_names_the_lines_outermost_first() -> None:

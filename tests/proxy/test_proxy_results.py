@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from provider_server import Reply
 from proxied_calls import CALLS, CHAT, COMPLETION, PLAIN, CallCase, new_client
+from rich.pretty import pretty_repr
 
 import openai
 import payi_otel
@@ -145,8 +146,9 @@ def test_the_applications_pay_i_counts_more_than_an_exporters(instrument: Instru
 
 
 def test_no_key_is_shown() -> None:
-    """Where a call's way is shown, its key is not."""
-    assert "secret" not in repr(ProxyRoute("url", None, "secret", {"xProxy-User-ID": "secret"}, None))
+    """Where a call's way is shown, its key is not, nor by rich in a traceback."""
+    route = ProxyRoute("url", None, "secret", {"xProxy-User-ID": "secret"}, None)
+    assert "secret" not in repr(route) + pretty_repr(route)
 
 
 def test_warnings_are_said_once(instrument: Instrument, provider: Any, proxy: Any, client: Any, caplog: pytest.LogCaptureFixture) -> None:

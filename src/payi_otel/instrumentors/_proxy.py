@@ -74,6 +74,10 @@ class ProxyRoute(Struct):
     def __repr__(self) -> str:
         return f"<ProxyRoute by {self.url} for {self.host}>"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """A struct's own one names every field, and rich prefers it to a repr: the key would stand in its tracebacks."""
+        return [("url", self.url), ("host", self.host)]
+
     def leads(self, url: str) -> bool:
         """Whether this is the call's own request: within a call an SDK may ask another service for a token or an address."""
         endpoint = read_endpoint(url)
