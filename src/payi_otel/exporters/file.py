@@ -101,10 +101,18 @@ class FileSink:
         """Appends one encoded packet. Raises nothing."""
         return self._write(encoded.json)
 
-    def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome] | Outcome:
-        """Appends several, all or none. Raises nothing."""
+    def send_batch(self, batch: Sequence[EncodedPacket]) -> list[Outcome]:
+        """Appends several at once; where a disk has no room for all of them, one by one until it is full. Raises nothing."""
         outcome = self._write(_array.BETWEEN.join([encoded.json for encoded in batch]))
-        return [outcome] * len(batch) if outcome.fate is Fate.DELIVERED else outcome
+        if outcome.fate is Fate.DELIVERED:
+            return [outcome] * len(batch)
+        outcomes: list[Outcome] = []
+        for encoded in batch:
+            outcome = self.send(encoded)
+            outcomes.append(outcome)
+            if outcome.fate is not Fate.DELIVERED:
+                break
+        return outcomes + [outcome] * (len(batch) - len(outcomes))
 
     def _write(self, records: bytes) -> Outcome:
         try:
