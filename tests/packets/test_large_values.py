@@ -54,12 +54,23 @@ def small_slices() -> Any:
         yield
 
 
+@pytest.mark.parametrize("sample", [0, _large._SAMPLE], ids=["split", "searched"])
 @given(
-    st.lists(st.sampled_from([*MARKS, b'"', b"a", b"b", b"c", b";", b"xyz"]), max_size=20).map(b"".join), st.sets(st.sampled_from(MARKS))
+    text=st.lists(st.sampled_from([*MARKS, b'"', b"a", b"b", b"c", b";", b"xyz"]), max_size=20).map(b"".join),
+    marks=st.sets(st.sampled_from(MARKS)),
 )
-def test_marks_are_found_wherever_they_stand(text: bytes, marks: set[bytes]) -> None:
-    """On seams, too."""
-    assert _large.Marks(*marks).are_in(text) == any(mark in text for mark in marks)
+def test_marks_are_found_wherever_they_stand(sample: int, text: bytes, marks: set[bytes]) -> None:
+    """On seams, too; in either way."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_large, "_SAMPLE", sample)
+        assert _large.Marks(*marks).are_in(text) == any(mark in text for mark in marks)
+
+
+def test_quotation_marks_are_looked_for_in_all_of_a_text() -> None:
+    """A long word in the middle of much JSON does not have it split into thousands of pieces."""
+    quoted, word = b'"a":"b",' * 2000, b"w" * 3000
+    assert not _large._has_few_quotes(quoted + word + quoted)
+    assert _large._has_few_quotes(word + quoted[:100] + word)
 
 
 @given(st.binary(max_size=40), st.binary(min_size=1, max_size=3), st.integers(0, 10))
