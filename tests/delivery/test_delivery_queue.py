@@ -491,6 +491,45 @@ def test_a_span_that_a_collection_ends_inside_the_queue_is_taken() -> None:
         assert queue.stats().delivered == 1
 
 
+def test_a_log_handler_that_flushes_does_not_wait_for_the_packet_it_is_told_of() -> None:
+    """It has its fate, and the handler runs in the very thread that settles it."""
+
+    class Flushing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            flushed.append(queue.flush(5))
+
+    def refuse(payload):
+        raise ValueError
+
+    flushed: list[bool] = []
+    logger = logging.Logger("of the application")
+    logger.addHandler(Flushing())
+    with running(CapturingSink(), convert=refuse, logger=logger) as queue:
+        submit(queue, make_packet())
+        wait_for(lambda: flushed)
+    assert flushed[0]
+
+
+def test_a_log_handler_that_ends_its_thread_leaves_no_flush_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those that made room, too, when the line is about another packet."""
+
+    class Exiting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not over.is_set():
+                raise SystemExit
+
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)  # pytest's fails the test
+    over = threading.Event()
+    logger = logging.Logger("of the application")
+    logger.addHandler(Exiting())
+    sink = CapturingSink(lambda packet: DELIVERED if over.is_set() else DOWN)
+    with running(sink, Retry(queue_max_size=1), logger=logger) as queue:
+        submit(queue, *map(make_packet, range(3)))
+        wait_for(lambda: queue.stats().dropped.get("queue_full"))
+        over.set()
+        assert queue.flush(5)
+
+
 def test_a_log_handler_that_fails_costs_nothing() -> None:
     """The application's handlers are not ours."""
 

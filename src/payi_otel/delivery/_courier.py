@@ -202,8 +202,8 @@ class Courier:
         except Exception as fault:
             with self.lock:
                 self.backlog.drop(item, stats.CONVERSION_FAILED)
-            self._reporter.not_made(fault)
             self.settle(item, Outcome(Fate.DEAD, stats.CONVERSION_FAILED))
+            self._reporter.not_made(fault)
             return False
         with self.lock:
             self.backlog.forget(item)
@@ -270,8 +270,8 @@ class Courier:
             return False
         with self.lock:
             self.backlog.drop(item, stats.SPOOL_UNREADABLE)
-        self._reporter.unreadable(self.keeper.directory if self.keeper is not None else "")
         self.settle(item, Outcome(Fate.DEAD, stats.SPOOL_UNREADABLE))
+        self._reporter.unreadable(self.keeper.directory if self.keeper is not None else "")
         return False
 
     def _attempt(self, item: Item) -> Outcome:
@@ -343,21 +343,23 @@ class Courier:
             self.keeper.bury(item, outcome)
         response_id = item.response_id if outcome.fate is not Fate.DELIVERED else ""  # nothing is said of it by name
         self.settle(item, outcome)
+        self._report_full(dropped)
         if self._on_result is not None and outcome.result is not None:  # a function of the application's may take its time
             with guard("reading a result"):
                 self._on_result(outcome.result)
         self._reporter.attempt(outcome, response_id, waiting=waiting, is_lost=is_lost, came_back=came_back)
-        self._report_full(dropped)
         return outcome.fate is Fate.DELIVERED
 
     def _report_full(self, dropped: list[Item]) -> None:
+        response_ids = [item.response_id for item in dropped]
+        for item in dropped:  # a handler of the application's may flush, which waits for them, or end this thread
+            self.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
         slimmed = self.backlog.counters.bodies_dropped
         if slimmed > self._slimmed:
             self._slimmed = slimmed
             self._reporter.bodies_dropped(slimmed, self._retry.queue_max_bytes)
-        for item in dropped:
-            self._reporter.queue_full(item.response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
-            self.settle(item, Outcome(Fate.RETRY, stats.QUEUE_FULL))
+        for response_id in response_ids:
+            self._reporter.queue_full(response_id, self._retry.queue_max_size, self._retry.queue_max_bytes)
 
     def settle(self, item: Item, outcome: Outcome | None, *, is_refused: bool = False) -> None:
         """Tells who asks for it; a packet that has its fate need not be kept on disk."""
