@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import Any, get_type_hints
 
 import httpx
 import msgspec
+import orjson
 import pytest
 
 from payi_otel import _settings as table
@@ -220,6 +222,12 @@ def test_the_typed_dicts_have_the_keys_that_are_accepted(written: type, checked:
 def test_what_may_propagate_is_the_fields_of_a_scope() -> None:
     """The names stand below the layer of `Scope`, so a test holds them together."""
     assert set(config.SCOPE_FIELDS) == set(Scope.__struct_fields__)
+
+
+def test_a_row_of_the_settings_is_a_dataclass() -> None:
+    """Users see it, and may write it as JSON."""
+    row = describe()[0]
+    assert orjson.loads(orjson.dumps(row)) == asdict(row)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -207,7 +208,8 @@ def check_variables(cls: type[msgspec.Struct], environ: Mapping[str, str], probl
     return found
 
 
-class Row(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Row:
     """One setting as the docs show it."""
 
     setting: str
