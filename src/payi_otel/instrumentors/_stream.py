@@ -124,9 +124,8 @@ class Tap:
         """
         self._invocation = invocation
         self._reader: StreamReader | None = reader  # let go at the end, and with it the events
-        self._is_over: Callable[[], bool] | None = getattr(
-            reader, "is_over", reader.is_complete
-        )  # a reader may know of more behind the usage
+        self._is_over: Callable[[], bool] | None = getattr(reader, "is_over", reader.is_complete)
+        """Whether the last event has come that says what the call cost: a reader may know of more behind the usage."""
         self._is_read = self._has_failed = self._is_left = self.is_drained = False  # drained: the SDK's iterator is at its end
         self._output_pending = True
         self._seen_ns = time.perf_counter_ns()
