@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -107,10 +108,13 @@ def grown_by_chunks() -> list[tuple[int, float]]:
 
 def read(events: list[Any]) -> None:
     """One stream through the tap alone."""
-    from payi_otel.instrumentors._stream import Tap, TappedIterator
+    from payi_otel.instrumentors._iterators import tap_iterator
+    from payi_otel.instrumentors._stream import Tap
     from payi_otel.instrumentors.openai._chat import ChatStreamReader
 
-    for _ in TappedIterator(iter(events), Tap(_open(), ChatStreamReader(hide_usage=False, choices=1))):
+    stream = SimpleNamespace(_iterator=(event for event in events))
+    tap_iterator(stream, Tap(_open(), ChatStreamReader(hide_usage=False, choices=1)), is_async=False)
+    for _ in stream._iterator:
         pass
 
 
