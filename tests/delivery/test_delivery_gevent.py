@@ -20,7 +20,7 @@ PATCH = "import warnings; warnings.simplefilter('ignore'); from gevent import mo
 SET_UP = """
 import json, os, sys
 import payi_otel
-payi_otel.payi_instrument(config={"use_case_name": "green", **json.loads(sys.argv[1])})
+payi_otel.payi_instrument(config={"use_case_name": "green", "ingest_bulk": False, **json.loads(sys.argv[1])})
 """
 CALLS = """
 import gevent
