@@ -28,26 +28,36 @@ def _tapped(inner: Generator[Any], tap: Tap, _: Unread) -> Generator[Any]:
             item = next(inner)
             is_hidden = tap.note(item)
         except StopIteration:
-            tap.is_drained = True
-            return
+            break
         except BaseException as error:
             ticket = tap.fail(error)
             settle(ticket if isinstance(error, Exception) else None)
             raise
         finally:
             readers.pop()
-            if tap.is_drained:
-                settle(tap.end("completed"))
         if not is_hidden:
             tap.show(item)
             yield item
+    settle(tap.end("completed"))
 
 
-class TappedIterator:
-    """Stands in for an iterator that is no generator."""
+class _Tapped:
+    """What stands in for an iterator: several threads or tasks may read it at once, and its other attributes are the iterator's."""
 
     def __init__(self, inner: Any, tap: Tap) -> None:
         self._inner, self._tap = inner, tap
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_inner"], name)
+
+    def __del__(self) -> None:
+        tap = self.__dict__.get("_tap")
+        if tap is not None:
+            tap.abandon()
+
+
+class TappedIterator(_Tapped):
+    """Stands in for an iterator that is no generator."""
 
     def __iter__(self) -> TappedIterator:
         return self
@@ -76,20 +86,9 @@ class TappedIterator:
                 tap.show(item)
                 return item
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inner"], name)
 
-    def __del__(self) -> None:
-        tap = self.__dict__.get("_tap")
-        if tap is not None:
-            tap.abandon()
-
-
-class TappedAsyncIterator:
+class TappedAsyncIterator(_Tapped):
     """The same for an async stream."""
-
-    def __init__(self, inner: Any, tap: Tap) -> None:
-        self._inner, self._tap = inner, tap
 
     def __aiter__(self) -> TappedAsyncIterator:
         return self
@@ -118,14 +117,6 @@ class TappedAsyncIterator:
                 tap.show(item)
                 return item
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inner"], name)
-
-    def __del__(self) -> None:
-        tap = self.__dict__.get("_tap")
-        if tap is not None:
-            tap.abandon()
-
 
 def _is_read_elsewhere(error: BaseException) -> bool:
     """Whether a generator says, itself and not in its code, that it is just being read: that is no end of the stream."""
@@ -140,7 +131,7 @@ def tap_iterator(stream: Any, tap: Tap, *, is_async: bool) -> None:
     """Puts the tap between a stream and the iterator it reads from (`_iterator`, as the SDKs made by Stainless have it)."""
     inner = stream._iterator
     code = getattr(inner, "ag_code" if is_async else "gi_code", None)
-    if code is _tapped.__code__ or isinstance(inner, TappedIterator | TappedAsyncIterator):
+    if code is _tapped.__code__ or isinstance(inner, _Tapped):
         return
     if code is not None:
         reader_codes.add(code)
