@@ -93,17 +93,18 @@ def server() -> Iterator[Any]:
         thread.join()
 
 
-class AwaitedOnly(httpx.AsyncBaseTransport):
+class AwaitedOnly:
     """A transport that no thread can call; it remembers the loops it ran on."""
 
-    def __init__(self, status: int = 200, wait_s: float = 0.0, fault: Exception | None = None) -> None:
+    def __init__(self, http: Any, status: int = 200, wait_s: float = 0.0, fault: Exception | None = None) -> None:
+        self.http = http
         self.status, self.wait_s, self.fault = status, wait_s, fault
         self.loops: set[int] = set()
         self.closed = False
         self.bodies: list[bytes] = []
         self.reached = threading.Event()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         """Answers with a gzipped body, as the wire would carry it."""
         import gzip
 
@@ -117,7 +118,8 @@ class AwaitedOnly(httpx.AsyncBaseTransport):
         async def body() -> AsyncIterator[bytes]:
             yield gzip.compress(b"answer")
 
-        return httpx.Response(self.status, headers={"Content-Encoding": "gzip"}, content=body(), extensions={"network_stream": object()})
+        headers, extensions = {"Content-Encoding": "gzip"}, {"network_stream": object()}
+        return self.http.Response(self.status, headers=headers, content=body(), extensions=extensions)
 
     async def aclose(self) -> None:
         """Notes that it was closed."""
@@ -204,7 +206,7 @@ def test_importing_the_module_loads_no_http_client() -> None:
     """`import payi_otel` stays light; a plain target is read without httpx too."""
     code = (
         "import sys; from payi_otel.clients import Payi, to_target; to_target(Payi(api_key='k'));"
-        "print([name for name in ('httpx', 'payi') if name in sys.modules])"
+        "print([name for name in ('httpx', 'httpx2', 'payi') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
@@ -269,7 +271,7 @@ def test_every_problem_is_in_one_error() -> None:
         http_client=object(),  # type: ignore[arg-type]
     )
     assert problems_of(payi) == (
-        "http_client: object is not allowed, must be an httpx.Client",
+        "http_client: object is not allowed, must be an httpx.Client or httpx2.Client",
         "timeout: 0 (int) is not allowed, must be > 0 seconds, an httpx.Timeout or None",
         BAD_KEY,
         f"base_url: 'http://ingest.example' {INSECURE}",
@@ -414,15 +416,12 @@ def test_a_published_client_is_read_as_ours(name: str, monkeypatch: pytest.Monke
     assert facts(to_target(copied, {}))["timeout_s"] == 8
 
 
-@pytest.mark.parametrize(
-    "made", [lambda http: published.Payi(api_key=KEY, http_client=http), lambda http: Payi(api_key=KEY, http_client=http)]
-)
-def test_a_users_http_client_is_used_as_it_is(made: Any) -> None:
+@pytest.mark.parametrize(("make", "library"), [(published.Payi, "httpx"), (Payi, "httpx"), (Payi, "httpx2")])
+def test_a_users_http_client_is_used_as_it_is(make: Any, library: str) -> None:
     """With its transport, hooks and all; it is never ours to close. Its own timeout holds, as in the published SDK."""
-    with httpx.Client(
-        transport=httpx.MockTransport(lambda request: httpx.Response(204)), timeout=httpx.Timeout(11, connect=3)
-    ) as http_client:
-        target = to_target(made(http_client), {})
+    http = pytest.importorskip(library)
+    with http.Client(transport=http.MockTransport(lambda request: http.Response(204)), timeout=http.Timeout(11, connect=3)) as http_client:
+        target = to_target(make(api_key=KEY, http_client=http_client), {})
         assert facts(target) == expected(owns_client=False, timeout_s=11, connect_timeout_s=3)
         assert target.make_client() is target.make_client() is http_client
 
@@ -437,7 +436,7 @@ def test_a_users_http_client_with_httpx_defaults_keeps_our_timeout() -> None:
 def test_an_http_client_of_the_other_kind_is_refused(client: Any, wanted: str) -> None:
     """As the published SDK refuses it."""
     other = httpx.AsyncClient(trust_env=False) if wanted == "Client" else httpx.Client(trust_env=False)
-    line = f"http_client: {type(other).__name__} is not allowed, must be an httpx.{wanted}"
+    line = f"http_client: {type(other).__name__} is not allowed, must be an httpx.{wanted} or httpx2.{wanted}"
     assert problems_of(client(api_key=KEY, http_client=other)) == (line,)
 
 
@@ -447,7 +446,7 @@ def test_a_client_of_ours_is_new_each_time_and_follows_no_redirect(payi: Any, se
     target = to_target(payi, {})
     with target.make_client() as one, target.make_client() as two:
         assert one is not two
-        assert one.timeout == httpx.Timeout(60.0, connect=5.0)
+        assert one.timeout.as_dict() == httpx.Timeout(60.0, connect=5.0).as_dict()
         assert one.post(f"{server.url}/redirect").status_code == 302
     assert [path for path, _ in server.seen] == ["/redirect"]
     assert not isinstance(getattr(payi, "_client", None), httpx.Client) or not payi._client.is_closed
@@ -456,7 +455,13 @@ def test_a_client_of_ours_is_new_each_time_and_follows_no_redirect(payi: Any, se
 # An AsyncPayi's client, for threads
 
 
-def twin_of(client: httpx.AsyncClient, make: Any = published.AsyncPayi) -> httpx.Client:
+@pytest.fixture(params=["httpx", "httpx2"])
+def http(request: pytest.FixtureRequest) -> Any:
+    """Either HTTP library; the oldest Python that is supported has no `httpx2`."""
+    return pytest.importorskip(request.param)
+
+
+def twin_of(client: Any, make: Any = AsyncPayi) -> Any:
     """The synchronous client that packets of an `AsyncPayi` with this client go through."""
     target = to_target(make(api_key=KEY, http_client=client), {})
     assert target.owns_client
@@ -464,9 +469,11 @@ def twin_of(client: httpx.AsyncClient, make: Any = published.AsyncPayi) -> httpx
 
 
 @pytest.mark.parametrize("make", [published.AsyncPayi, AsyncPayi])
-def test_headers_cookies_parameters_and_auth_come_along(make: Any, server: Any) -> None:
+def test_headers_cookies_parameters_and_auth_come_along(http: Any, make: Any, server: Any) -> None:
     """What a gateway wants of the one client it wants of the other."""
-    client = httpx.AsyncClient(
+    if make is published.AsyncPayi and http is not httpx:
+        pytest.skip("the published SDK takes httpx's clients only")
+    client = http.AsyncClient(
         headers={"X-Gateway": "g", "User-Agent": "mine"},
         cookies={"session": "s"},
         params={"tenant": "t"},
@@ -477,25 +484,25 @@ def test_headers_cookies_parameters_and_auth_come_along(make: Any, server: Any) 
     )
     with twin_of(client, make) as twin:
         assert twin.post(f"{server.url}/redirect").status_code == 302
-        assert (twin.trust_env, twin.timeout) == (False, httpx.Timeout(4.0))
+        assert (twin.trust_env, twin.timeout) == (False, http.Timeout(4.0))
     ((path, headers),) = server.seen
     assert path == "/redirect?tenant=t"
     names = ("x-gateway", "user-agent", "cookie", "authorization")
     assert [headers.get(name) for name in names] == ["g", "mine", "session=s", "Basic bWU6cHc="]
 
 
-def test_tls_limits_and_socket_settings_come_along() -> None:
-    """httpx's own transport is rebuilt for threads."""
+def test_tls_limits_and_socket_settings_come_along(http: Any) -> None:
+    """The library's own transport is rebuilt for threads."""
     context = ssl.create_default_context()
-    transport = httpx.AsyncHTTPTransport(
+    transport = http.AsyncHTTPTransport(
         verify=context,
-        limits=httpx.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=9.0),
+        limits=http.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=9.0),
         local_address="127.0.0.1",
         retries=4,
         uds="/tmp/gateway.sock",
         socket_options=[(6, 1, 1)],
     )
-    with twin_of(httpx.AsyncClient(transport=transport)) as twin:
+    with twin_of(http.AsyncClient(transport=transport)) as twin:
         pool = twin._transport._pool  # type: ignore[attr-defined]
         assert pool._ssl_context is context
         names = ("_max_connections", "_max_keepalive_connections", "_keepalive_expiry", "_retries", "_local_address", "_uds")
@@ -503,64 +510,64 @@ def test_tls_limits_and_socket_settings_come_along() -> None:
         assert pool._socket_options == [(6, 1, 1)]
 
 
-def test_an_http_proxy_comes_along_with_its_credentials(server: Any) -> None:
+def test_an_http_proxy_comes_along_with_its_credentials(http: Any, server: Any) -> None:
     """The request goes to the proxy, which is asked for the whole URL."""
-    client = httpx.AsyncClient(proxy=f"http://me:pw@127.0.0.1:{server.server_port}", trust_env=False)
+    client = http.AsyncClient(proxy=f"http://me:pw@127.0.0.1:{server.server_port}", trust_env=False)
     with twin_of(client) as twin:
         assert twin.post("http://ingest.invalid/api").text == "ok"
     ((path, headers),) = server.seen
     assert (path, headers["proxy-authorization"]) == ("http://ingest.invalid/api", "Basic bWU6cHc=")
 
 
-def test_proxies_of_the_environment_come_along_once(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_come_along_once(http: Any, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """And `NO_PROXY` holds."""
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("NO_PROXY", "direct.invalid")
-    with twin_of(httpx.AsyncClient()) as twin:
+    with twin_of(http.AsyncClient()) as twin:
         assert twin.post("http://ingest.invalid/").text == "ok"
-        with pytest.raises((httpx.ConnectError, RuntimeError)):
+        with pytest.raises((http.ConnectError, RuntimeError)):
             twin.post("http://direct.invalid/")
     assert [path for path, _ in server.seen] == ["http://ingest.invalid/"]
 
 
-def test_mounts_come_along() -> None:
+def test_mounts_come_along(http: Any) -> None:
     """By their pattern; None stands for no proxy."""
-    mock = httpx.MockTransport(lambda request: httpx.Response(418))
-    other = httpx.MockTransport(lambda request: httpx.Response(200))
-    client = httpx.AsyncClient(transport=other, mounts={"https://ingest.example": mock, "all://plain.example": None})
+    mock = http.MockTransport(lambda request: http.Response(418))
+    other = http.MockTransport(lambda request: http.Response(200))
+    client = http.AsyncClient(transport=other, mounts={"https://ingest.example": mock, "all://plain.example": None})
     with twin_of(client) as twin:
         assert [twin.post(url).status_code for url in (URL, "https://plain.example", "https://x.example")] == [418, 200, 200]
 
 
-def test_a_transport_for_both_worlds_is_shared_and_left_open() -> None:
+def test_a_transport_for_both_worlds_is_shared_and_left_open(http: Any) -> None:
     """It is the user's."""
 
-    class Both(httpx.MockTransport):
+    class Both(http.MockTransport):
         closed = False
 
         def close(self) -> None:
             self.closed = True
 
-    both = Both(lambda request: httpx.Response(200, json={"key": request.headers["x-key"]}))
-    with twin_of(httpx.AsyncClient(transport=both)) as twin:
+    both = Both(lambda request: http.Response(200, json={"key": request.headers["x-key"]}))
+    with twin_of(http.AsyncClient(transport=both)) as twin:
         assert twin.post(URL, headers={"X-Key": "k"}).json() == {"key": "k"}
     assert not both.closed
 
 
-def test_a_mock_with_an_async_handler_is_awaited() -> None:
+def test_a_mock_with_an_async_handler_is_awaited(http: Any) -> None:
     """It looks as if threads could call it."""
 
-    async def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, text=(await request.aread()).decode())
+    async def handler(request: Any) -> Any:
+        return http.Response(200, text=(await request.aread()).decode())
 
-    with twin_of(httpx.AsyncClient(transport=httpx.MockTransport(handler))) as twin:
+    with twin_of(http.AsyncClient(transport=http.MockTransport(handler))) as twin:
         assert twin.post(URL, content=b"packet").text == "packet"
 
 
-def test_a_transport_that_can_only_be_awaited_runs_on_one_loop_of_its_own() -> None:
+def test_a_transport_that_can_only_be_awaited_runs_on_one_loop_of_its_own(http: Any) -> None:
     """For all threads; the body is decoded once; the user's transport is left open."""
-    transport = AwaitedOnly()
-    with twin_of(httpx.AsyncClient(transport=transport)) as twin:
+    transport = AwaitedOnly(http)
+    with twin_of(http.AsyncClient(transport=transport)) as twin:
         answers: list[str] = []
         threads = [threading.Thread(target=lambda: answers.append(twin.post(URL, content=b"packet").text)) for _ in range(4)]
         for thread in threads:
@@ -571,42 +578,45 @@ def test_a_transport_that_can_only_be_awaited_runs_on_one_loop_of_its_own() -> N
     assert "payi-otel-async-transport" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_an_awaited_transport_can_be_used_inside_a_running_loop() -> None:
+def test_an_awaited_transport_can_be_used_inside_a_running_loop(http: Any) -> None:
     """The running loop waits, as for any synchronous call, and is not the one that is used."""
 
     async def scenario() -> list[int]:
-        twin = twin_of(httpx.AsyncClient(transport=AwaitedOnly(201)))
+        twin = twin_of(http.AsyncClient(transport=AwaitedOnly(http, 201)))
         with twin:
             return [twin.post(URL).status_code for _ in range(2)]
 
     assert asyncio.run(scenario()) == [201, 201]
 
 
-def test_an_awaited_transports_fault_is_the_callers() -> None:
+def test_an_awaited_transports_fault_is_the_callers(http: Any) -> None:
     """So that the sink can tell a refused connection from a packet's fault."""
-    with twin_of(httpx.AsyncClient(transport=AwaitedOnly(fault=httpx.ConnectError("refused")))) as twin, pytest.raises(httpx.ConnectError):
+    with (
+        twin_of(http.AsyncClient(transport=AwaitedOnly(http, fault=http.ConnectError("refused")))) as twin,
+        pytest.raises(http.ConnectError),
+    ):
         twin.post(URL)
 
 
-def test_an_awaited_transport_that_hangs_is_given_up() -> None:
+def test_an_awaited_transport_that_hangs_is_given_up(http: Any) -> None:
     """Within the sum of the request's timeouts, whatever the transport makes of them; closing ends what still runs."""
-    transport = AwaitedOnly(wait_s=60)
-    with twin_of(httpx.AsyncClient(transport=transport)) as twin:
+    transport = AwaitedOnly(http, wait_s=60)
+    with twin_of(http.AsyncClient(transport=transport)) as twin:
         started = time.monotonic()
-        with pytest.raises(httpx.ReadTimeout, match=r"^no answer in time$"):
+        with pytest.raises(http.ReadTimeout, match=r"^no answer in time$"):
             twin.post(URL, timeout=0.02)
         transport.reached.clear()
         closer = threading.Thread(target=lambda: transport.reached.wait(5) and twin._transport.close())
         closer.start()
-        with pytest.raises(httpx.ReadError, match=r"^the transport was closed$"):
+        with pytest.raises(http.ReadError, match=r"^the transport was closed$"):
             twin.post(URL, timeout=None)
         closer.join()
     assert time.monotonic() - started < 5
 
 
-def test_an_awaited_transport_may_be_closed_unused_and_twice() -> None:
+def test_an_awaited_transport_may_be_closed_unused_and_twice(http: Any) -> None:
     """No loop is started for it."""
-    transport = SyncOverAsyncTransport(AwaitedOnly())
+    transport = SyncOverAsyncTransport(AwaitedOnly(http), http)
     transport.close()
     transport.close()
 
@@ -636,28 +646,28 @@ print("done")
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
-def test_event_hooks_of_an_async_client_are_left_out_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_event_hooks_of_an_async_client_are_left_out_with_a_line(http: Any, caplog: pytest.LogCaptureFixture) -> None:
     """They are coroutines of the application's loop."""
 
-    async def hook(request: httpx.Request) -> None:
+    async def hook(request: Any) -> None:
         raise AssertionError
 
-    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: httpx.Response(200)), event_hooks={"request": [hook]})
+    client = http.AsyncClient(transport=http.MockTransport(lambda request: http.Response(200)), event_hooks={"request": [hook]})
     with twin_of(client) as twin:
         assert twin.post(URL).status_code == 200
     assert [record.getMessage() for record in caplog.records if record.name.startswith("payi")] == [
-        "payi-otel: event hooks of an httpx.AsyncClient are not run for ingest requests; use Payi with an httpx.Client"
+        "payi-otel: event hooks of an AsyncClient are not run for ingest requests; use Payi with a Client"
     ]
 
 
-def test_a_subclass_of_httpxs_transport_is_run_and_not_rebuilt() -> None:
+def test_a_subclass_of_httpxs_transport_is_run_and_not_rebuilt(http: Any) -> None:
     """What it does besides sending would be lost."""
 
-    class Signing(httpx.AsyncHTTPTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, text="signed")
+    class Signing(http.AsyncHTTPTransport):
+        async def handle_async_request(self, request: Any) -> Any:
+            return http.Response(200, text="signed")
 
-    with twin_of(httpx.AsyncClient(transport=Signing())) as twin:
+    with twin_of(http.AsyncClient(transport=Signing())) as twin:
         assert twin.post(URL).text == "signed"
 
 

@@ -1,6 +1,6 @@
 """Makes a synchronous httpx client of an asynchronous one: the sink's threads deliver through it what an `AsyncPayi` was set up for.
 
-httpx has no public way to read a client's transport; the names read here are those of httpx 0.27 and 0.28 with httpcore 1.
+httpx has no public way to read a client's transport; the names read here are those of httpx 0.27 and 0.28 with httpcore 1, and of httpx2.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import concurrent.futures
 import inspect
 import logging
 import threading
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
+
+from payi_otel._http_library import library_of, names_of
 
 if TYPE_CHECKING:
     import httpx
@@ -33,13 +35,12 @@ def make_sync_twin(client: httpx.AsyncClient) -> httpx.Client:
 
     Event hooks are left out: they are coroutines of the application's loop. Redirects are never followed.
     """
-    import httpx
-
+    http = library_of(client)
     if any(client.event_hooks.values()):
-        logger.warning("payi-otel: event hooks of an httpx.AsyncClient are not run for ingest requests; use Payi with an httpx.Client")
-    mounts = {pattern.pattern: _twin(transport) for pattern, transport in getattr(client, "_mounts", {}).items()}
-    return httpx.Client(
-        transport=_twin(getattr(client, "_transport", None)) or httpx.HTTPTransport(),
+        logger.warning("payi-otel: event hooks of an AsyncClient are not run for ingest requests; use Payi with a Client")
+    mounts = {pattern.pattern: _twin(transport, http) for pattern, transport in getattr(client, "_mounts", {}).items()}
+    twin: httpx.Client = http.Client(
+        transport=_twin(getattr(client, "_transport", None), http) or http.HTTPTransport(),
         mounts=mounts,
         headers=client.headers,
         cookies=client.cookies,
@@ -49,57 +50,54 @@ def make_sync_twin(client: httpx.AsyncClient) -> httpx.Client:
         trust_env=client.trust_env,
         follow_redirects=False,
     )
+    return twin
 
 
-def _twin(transport: Any) -> httpx.BaseTransport | None:
+def _twin(transport: Any, http: ModuleType) -> httpx.BaseTransport | None:
     """The same transport for threads: as it is where it can do both, rebuilt where it is httpx's own, else run on a loop of its own."""
-    import httpx
-
     if transport is None:
         return None
-    if isinstance(transport, httpx.BaseTransport) and not inspect.iscoroutinefunction(getattr(transport, "handler", None)):
+    if "BaseTransport" in names_of(transport) and not inspect.iscoroutinefunction(getattr(transport, "handler", None)):
         return SharedTransport(transport)
-    if type(transport) is httpx.AsyncHTTPTransport:
-        return _rebuild(getattr(transport, "_pool", None))
-    return SyncOverAsyncTransport(transport)
+    if type(transport) is http.AsyncHTTPTransport:
+        return _rebuild(getattr(transport, "_pool", None), http)
+    return SyncOverAsyncTransport(transport, http)
 
 
-def _rebuild(pool: Any) -> httpx.HTTPTransport:
+def _rebuild(pool: Any, http: ModuleType) -> httpx.HTTPTransport:
     """Makes httpx's own transport with the settings of an httpcore pool."""
-    import httpx
-
     context = getattr(pool, "_ssl_context", None)
-    return httpx.HTTPTransport(
+    transport: httpx.HTTPTransport = http.HTTPTransport(
         verify=True if context is None else context,
         http1=getattr(pool, "_http1", True),
         http2=getattr(pool, "_http2", False),
-        limits=httpx.Limits(
+        limits=http.Limits(
             max_connections=getattr(pool, "_max_connections", 100),
             max_keepalive_connections=getattr(pool, "_max_keepalive_connections", 20),
             keepalive_expiry=getattr(pool, "_keepalive_expiry", 5.0),
         ),
-        proxy=_read_proxy(pool),
+        proxy=_read_proxy(pool, http),
         uds=getattr(pool, "_uds", None),
         local_address=getattr(pool, "_local_address", None),
         retries=getattr(pool, "_retries", 0),
         socket_options=getattr(pool, "_socket_options", None),
     )
+    return transport
 
 
-def _read_proxy(pool: Any) -> httpx.Proxy | None:
+def _read_proxy(pool: Any, http: ModuleType) -> httpx.Proxy | None:
     """The proxy of a pool. An HTTP proxy's credentials stand in its headers already, a SOCKS proxy's apart."""
-    import httpx
-
     url = getattr(pool, "_proxy_url", None)
     if url is None:
         return None
     auth = getattr(pool, "_proxy_auth", None)
-    return httpx.Proxy(
+    proxy: httpx.Proxy = http.Proxy(
         bytes(url).decode("ascii"),
         headers=getattr(pool, "_proxy_headers", None),
         ssl_context=getattr(pool, "_proxy_ssl_context", None),
         auth=None if auth is None else (auth[0].decode(), auth[1].decode()),
     )
+    return proxy
 
 
 class _Transport(BaseTransport):
@@ -131,37 +129,35 @@ class SharedTransport(_Transport):
 class SyncOverAsyncTransport(_Transport):
     """Runs a transport that can only be awaited on an event loop in a thread of its own. The transport itself stays the user's."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
+    def __init__(self, transport: httpx.AsyncBaseTransport, http: ModuleType) -> None:
+        self._transport, self._http = transport, http
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request and reads its whole answer, within the sum of the request's timeouts."""
-        import httpx
-
         limits = [limit for limit in request.extensions.get("timeout", {}).values() if limit is not None]
         future = asyncio.run_coroutine_threadsafe(self._exchange(request), self._running_loop())
         try:
             return future.result(sum(limits) if limits else None)
         except concurrent.futures.TimeoutError as fault:
             future.cancel()
-            raise httpx.ReadTimeout("no answer in time", request=request) from fault
+            raise self._http.ReadTimeout("no answer in time", request=request) from fault
         except concurrent.futures.CancelledError as fault:
-            raise httpx.ReadError("the transport was closed", request=request) from fault
+            raise self._http.ReadError("the transport was closed", request=request) from fault
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         """One request and its answer, the body as it came, so that httpx decodes it once."""
-        import httpx
-
         response = await self._transport.handle_async_request(request)
         try:
             body = b"".join([part async for part in response.stream])  # type: ignore[union-attr]  # an async transport's stream is one
         finally:
             await response.aclose()
         extensions = {name: value for name, value in response.extensions.items() if name != "network_stream"}
-        return httpx.Response(response.status_code, headers=response.headers, stream=httpx.ByteStream(body), extensions=extensions)
+        stream = self._http.ByteStream(body)
+        whole: httpx.Response = self._http.Response(response.status_code, headers=response.headers, stream=stream, extensions=extensions)
+        return whole
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from payi_otel._environ import variable
+from payi_otel._http_library import http_library, names_of
 from payi_otel.errors import ConfigurationError, MissingKeyError
 from payi_otel.semconv import PayiHeaderNames
 
@@ -108,10 +109,10 @@ class Payi(_Client):
         api_key: The Pay-i key, or a function that gives it; else the environment's `PAYI_API_KEY`. It is looked for again when Pay-i
             refuses it.
         base_url: Where Pay-i is; else `PAYI_BASE_URL`, else https://api.pay-i.com.
-        timeout: Seconds for one request, or an `httpx.Timeout`; None waits for ever.
+        timeout: Seconds for one request, or a `Timeout` of httpx or httpx2; None waits for ever.
         max_retries: Retries of one request.
         default_headers: Headers of every request, besides those of `PAYI_CUSTOM_HEADERS` (one `Name: value` a line).
-        http_client: An `httpx.Client` to send with; it is used as it is, and never closed.
+        http_client: A `Client` of httpx or httpx2 to send with; it is used as it is, and never closed.
 
     Raises:
         MissingKeyError: There is no key.
@@ -225,7 +226,7 @@ def _to_target(
         connect_timeout_s=timeouts[1],
         max_retries=retries,
         make_client=_client_maker(http_client, timeouts, base_url[1]),
-        owns_client=not _is_sync_httpx(http_client),
+        owns_client="Client" not in names_of(http_client),
     )
 
 
@@ -343,19 +344,9 @@ def _read_retries(max_retries: Any, problems: list[str]) -> int:
 def _check_http_client(client: Any, http_client: Any, problems: list[str]) -> None:
     if http_client is None:
         return
-    import httpx
-
-    wanted = httpx.Client if _flavour(client) == "Payi" else httpx.AsyncClient
-    if not isinstance(http_client, wanted):
-        problems.append(f"http_client: {type(http_client).__name__} is not allowed, must be an httpx.{wanted.__name__}")
-
-
-def _is_sync_httpx(http_client: Any) -> bool:
-    if http_client is None:
-        return False
-    import httpx
-
-    return isinstance(http_client, httpx.Client)
+    wanted = "Client" if _flavour(client) == "Payi" else "AsyncClient"
+    if wanted not in names_of(http_client):
+        problems.append(f"http_client: {type(http_client).__name__} is not allowed, must be an httpx.{wanted} or httpx2.{wanted}")
 
 
 def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None], base_url: str) -> Callable[[], httpx.Client]:
@@ -368,14 +359,14 @@ def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None],
     is_local = parts.scheme == "http" and _is_loopback(parts.hostname or "")
 
     def make() -> httpx.Client:
-        import httpx
-
-        return httpx.Client(
-            timeout=httpx.Timeout(timeouts[0], connect=timeouts[1]),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE_CONNECTIONS),
+        http = http_library()
+        client: httpx.Client = http.Client(
+            timeout=http.Timeout(timeouts[0], connect=timeouts[1]),
+            limits=http.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_KEEPALIVE_CONNECTIONS),
             follow_redirects=False,
             trust_env=not is_local,
         )
+        return client
 
     def make_twin() -> httpx.Client:
         from payi_otel._sync_twin import make_sync_twin
@@ -384,4 +375,4 @@ def _client_maker(http_client: Any, timeouts: tuple[float | None, float | None],
 
     if http_client is None:
         return make
-    return (lambda: http_client) if _is_sync_httpx(http_client) else make_twin
+    return (lambda: http_client) if "Client" in names_of(http_client) else make_twin

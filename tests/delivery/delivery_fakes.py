@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
+from payi_otel._http_library import http_library
 from payi_otel.delivery.outcome import Fate, Fault, Outcome, Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.packets.model import IngestPacket
@@ -58,7 +57,7 @@ class Target:
     timeout_s: float | None = 5.0
     connect_timeout_s: float | None = 2.0
     find_key: Callable[[], object] = lambda: None
-    make_client: Callable[[], httpx.Client] = httpx.Client
+    make_client: Callable[[], Any] = lambda: http_library().Client()
     owns_client: bool = True
 
 

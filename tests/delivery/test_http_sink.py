@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
-import httpx
+import delivery_fakes
 import pytest
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 from ports import reserved_port
@@ -51,6 +51,14 @@ FULL_BODY: dict[str, Any] = {
     "properties": {"env": "test", "gone": None},
     "use_case_properties": {"tier": "gold"},
 }
+
+
+@pytest.fixture(autouse=True, params=["httpx", "httpx2"])
+def http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The library that sends; the oldest Python that is supported has no `httpx2`."""
+    library = pytest.importorskip(request.param)
+    monkeypatch.setattr(delivery_fakes, "http_library", lambda: library)
+    return library
 
 
 @pytest.fixture
@@ -188,12 +196,12 @@ class TestWire:
         assert server.packets[0]["headers"]["x-team"] == "a"
         assert server.packets[0]["headers"]["content-type"] == "application/json"
 
-    def test_connections_are_kept_alive(self, server: IngestServer) -> None:
+    def test_connections_are_kept_alive(self, http: Any, server: IngestServer) -> None:
         """One handshake for many packets."""
         connects = []
 
-        class Counting(httpx.HTTPTransport):
-            def handle_request(self, request: httpx.Request) -> httpx.Response:
+        class Counting(http.HTTPTransport):
+            def handle_request(self, request: Any) -> Any:
                 trace = request.extensions["trace"]
 
                 def note(name: str, info: Any) -> None:
@@ -203,7 +211,7 @@ class TestWire:
                 request.extensions["trace"] = note
                 return super().handle_request(request)
 
-        sink = HttpSink(Target(server.url, make_client=lambda: httpx.Client(transport=Counting())))
+        sink = HttpSink(Target(server.url, make_client=lambda: http.Client(transport=Counting())))
         for number in range(5):
             sink.deliver(make_packet(number))
         sink.close()
@@ -217,9 +225,9 @@ class TestWire:
         sink.close()
         assert server.requests[0]["path"] == "/gateway/api/v1/ingest"
 
-    def test_a_users_client_is_used_and_never_closed(self, server: IngestServer) -> None:
+    def test_a_users_client_is_used_and_never_closed(self, http: Any, server: IngestServer) -> None:
         """It is theirs."""
-        with httpx.Client(follow_redirects=True) as client:
+        with http.Client(follow_redirects=True) as client:
             sink = HttpSink(Target(server.url, make_client=lambda: client, owns_client=False))
             sink.deliver(make_packet())
             sink.close()
@@ -464,26 +472,26 @@ class TestConnections:
         assert (outcome.fate, outcome.code) == (RETRY, "tls_error")
         assert server.packets == []
 
-    def test_anything_else_a_client_raises(self) -> None:
+    def test_anything_else_a_client_raises(self, http: Any) -> None:
         """Counted as unexpected; the packet is kept, and its text said nowhere."""
 
-        def break_down(request: httpx.Request) -> httpx.Response:
+        def break_down(request: Any) -> Any:
             raise ZeroDivisionError("secret")
 
-        outcome = deliver_to("http://localhost", make_client=lambda: httpx.Client(transport=httpx.MockTransport(break_down)))
+        outcome = deliver_to("http://localhost", make_client=lambda: http.Client(transport=http.MockTransport(break_down)))
         assert outcome == Outcome(RETRY, "unexpected", "ZeroDivisionError", ambiguous=True, fault=PACKET)
 
     def test_a_client_that_cannot_be_made(self) -> None:
         """The same."""
 
-        def fail() -> httpx.Client:
+        def fail() -> Any:
             raise ValueError("secret")
 
         assert deliver_to("http://localhost", make_client=fail).code == "unexpected"
 
-    def test_a_redirect_is_never_followed(self, server: IngestServer) -> None:
+    def test_a_redirect_is_never_followed(self, http: Any, server: IngestServer) -> None:
         """It would carry the key and the prompt to another origin, or lose the body on the way."""
-        with IngestServer() as elsewhere, httpx.Client(follow_redirects=True) as client:
+        with IngestServer() as elsewhere, http.Client(follow_redirects=True) as client:
             server.script(*(Answer(status, headers={"Location": elsewhere.url}) for status in (301, 302, 303, 307, 308)))
             for _ in range(5):
                 outcome = deliver_to(server.url, make_client=lambda: client, owns_client=False)
@@ -570,25 +578,23 @@ def test_neither_key_nor_body_is_logged(server: IngestServer, caplog: pytest.Log
     assert {record.name.partition(".")[0] for record in caplog.records} <= {"payi"}
 
 
-def test_the_applications_own_requests_stay_in_its_log(server: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_applications_own_requests_stay_in_its_log(http: Any, server: IngestServer, caplog: pytest.LogCaptureFixture) -> None:
     """Only what a sink sends is left out."""
-    import httpx
-
     caplog.set_level(logging.INFO)
     sink = HttpSink(Target(server.url))
     sink.deliver(make_packet(1))
     sink.close()
-    assert not [record for record in caplog.records if record.name == "httpx"]
-    with httpx.Client(trust_env=False) as client:
+    assert not [record for record in caplog.records if record.name == http.__name__]
+    with http.Client(trust_env=False) as client:
         client.get(server.url)
-    assert [record.name for record in caplog.records if record.name == "httpx"] == ["httpx"]
+    assert [record.name for record in caplog.records if record.name == http.__name__] == [http.__name__]
 
 
-def test_httpx_is_not_imported_before_it_is_needed() -> None:
+def test_no_http_library_is_imported_before_it_is_needed() -> None:
     """Start-up time is the application's."""
-    code = "import sys, payi_otel.exporters.http; print('httpx' in sys.modules)"
+    code = "import sys, payi_otel.exporters.http; print({'httpx', 'httpx2'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "set()\n"
 
 
 def deliver_to(url: str, **target: Any) -> Outcome:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
+from payi_otel._http_library import names_of
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
+
+_NOT_SENT: Final = frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "UnsupportedProtocol", "ProxyError"})
+"""Behind any other exception Pay-i may have got the packet."""
 
 
 def to_outcome(fault: Exception) -> Outcome:
     """Reads an exception. Its text is not used, but for the system's own words: it may hold a URL with a password."""
-    import httpx
-
+    names = names_of(fault)
     if any(isinstance(cause, ssl.SSLError) for cause in _causes(fault)):
         return Outcome(Fate.RETRY, "tls_error", "TLS: check the certificate and PAYI_BASE_URL")
-    if isinstance(fault, httpx.TimeoutException):
-        is_sent = not isinstance(fault, (httpx.ConnectTimeout, httpx.PoolTimeout))
-        return Outcome(Fate.RETRY, "timeout", type(fault).__name__, ambiguous=is_sent)
-    if isinstance(fault, (httpx.TransportError, OSError)):
-        is_sent = not isinstance(fault, (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.ProxyError))
-        return Outcome(Fate.RETRY, "connection_error", _describe(fault), ambiguous=is_sent)
+    if "TimeoutException" in names:
+        return Outcome(Fate.RETRY, "timeout", type(fault).__name__, ambiguous=names.isdisjoint(_NOT_SENT))
+    if "TransportError" in names or isinstance(fault, OSError):
+        return Outcome(Fate.RETRY, "connection_error", _describe(fault), ambiguous=names.isdisjoint(_NOT_SENT))
     return Outcome(Fate.RETRY, "unexpected", type(fault).__name__, ambiguous=True, fault=Fault.PACKET)
 
 

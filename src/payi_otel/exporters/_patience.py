@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from payi_otel._http_library import names_of
+
 _LEAST_S: Final = 10.0
 """While requests hang, nothing is delivered; a client's own time-out of a minute is too long for that."""
 _MANY: Final = 3
 """So many times as long nothing is answered before an answer is waited for twice as long."""
 _ROOM: Final = 4
 """An answer may take so many times as long as the last one."""
+
+_SILENCE: Final = frozenset({"ReadTimeout", "WriteTimeout"})
 
 
 class Patience:
@@ -27,13 +31,12 @@ class Patience:
     @contextmanager
     def tried(self, patience_s: float) -> Iterator[None]:
         """Learns from one request, which was given so many seconds."""
-        import httpx
-
         began_s = self._clock()
         try:
             yield
-        except (httpx.ReadTimeout, httpx.WriteTimeout):
-            self._was_silent(began_s, patience_s)
+        except Exception as fault:
+            if not _SILENCE.isdisjoint(names_of(fault)):
+                self._was_silent(began_s, patience_s)
             raise
         self._silent_since = None
         self.seconds = min(self._most_s, max(_LEAST_S, min(self.seconds, _ROOM * (self._clock() - began_s))))

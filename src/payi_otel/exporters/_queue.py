@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from payi_otel.delivery.outcome import Sink
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.spool import Spool
-from payi_otel.exporters._quiet_http import import_httpx
 from payi_otel.gateway import Prices, gateway
 from payi_otel.limits import limits
 from payi_otel.packets.convert import PacketRules, to_packet
@@ -46,9 +45,6 @@ def to_http_sink(payi: Any, settings: Settings, *, yields: bool = False) -> Sink
     Raises:
         ConfigurationError: There is no key, or the client is none.
     """
-    # Imported here and now, not by a worker at its first packet: openai 3 looks at `sys.modules["httpx"]` in the middle of a call
-    # and fails on a module that another thread is still importing.
-    import_httpx()
     from payi_otel.clients import to_target
     from payi_otel.exporters.http import HttpSink
 

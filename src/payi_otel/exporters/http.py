@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from payi_otel._http_library import http_library, library_of, names_of
 from payi_otel.clients import is_key
 from payi_otel.delivery._fork import bring_through_fork
 from payi_otel.delivery._log import LimitedLog
@@ -98,10 +99,8 @@ class HttpSink:
             is_limited: What is very large is cut; see docs/delivery.md.
             logger: Where lines go; `payi.instrument.delivery` by default.
         """
-        # Now, and not by a worker at its first packet: a class that is made of text (a named tuple, a dataclass) in the moment of a
-        # Ctrl-C has Python forget that it was one, and end with another status.
-        import httpcore  # noqa: F401
-
+        if target.owns_client:
+            http_library()
         install()
         self._target = target
         self._is_limited = is_limited
@@ -338,13 +337,12 @@ class HttpSink:
         finally:
             self._deadlines.pop(number, None)
 
-    def _to_timeout(self, deadline_s: float) -> httpx.Timeout:
-        import httpx
-
+    def _to_timeout(self, deadline_s: float) -> tuple[float | None, float | None, float | None, float | None]:
+        """To connect, to read, to write and to wait for a connection."""
         left_s = deadline_s - time.monotonic()
         whole_s = None if left_s == math.inf else max(left_s, _MIN_TIMEOUT_S)
         connect_s = min((limit for limit in (whole_s, self._target.connect_timeout_s) if limit is not None), default=None)
-        return httpx.Timeout(whole_s, connect=connect_s)
+        return connect_s, whole_s, whole_s, whole_s
 
     def _get_client(self) -> httpx.Client:
         with self._lock:
@@ -381,8 +379,6 @@ def _to_bytes(headers: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _read(answer: httpx.Response, deadline_s: float) -> bytes | None:
     """The body; None when it is no answer at all. A body that drips is ended by the deadline, not by the pause between two drops."""
-    import httpx
-
     parts: list[bytes] = []
     size = 0
     try:
@@ -392,7 +388,9 @@ def _read(answer: httpx.Response, deadline_s: float) -> bytes | None:
             if size > _MAX_ANSWER_BYTES:
                 return None
             if time.monotonic() > deadline_s:
-                raise httpx.ReadTimeout("the answer did not end in time")
-    except httpx.DecodingError:
-        return None
+                raise library_of(answer).ReadTimeout("the answer did not end in time")
+    except Exception as fault:
+        if "DecodingError" in names_of(fault):
+            return None
+        raise
     return b"".join(parts)
