@@ -35,8 +35,8 @@ from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.delivery.result import reading_patience
 from payi_otel.delivery.stats import HostCalls, Stats
 from payi_otel.errors import ConfigurationError
+from payi_otel.exporters._latest import latest_exporter
 from payi_otel.exporters._queue import to_http_sink, to_queue
-from payi_otel.exporters.span_exporter import latest_exporter
 from payi_otel.gateway import gateway
 from payi_otel.limits import limits
 

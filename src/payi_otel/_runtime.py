@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel._environ import disabled_instrumentations
 from payi_otel._forwarding import ForwardingHandler
+from payi_otel._guard import guard
 from payi_otel._hosts import ANY_DATABRICKS, DATABRICKS_CATEGORIES
 from payi_otel._requests import requests
 from payi_otel.config import Settings, normalise_host
 from payi_otel.context import defaults
 from payi_otel.delivery._sigterm import SigtermHandler
+from payi_otel.delivery._unclaimed import feed_unclaimed
+from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.semconv import PayiCategories
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
+
     from payi_otel.delivery.outcome import Sink
     from payi_otel.instrumentors._base import ProviderInstrumentor
 
@@ -36,14 +41,14 @@ class Runtime:
     def __init__(self, settings: Settings, queue: DeliveryQueue, forwarding: ForwardingHandler, *, is_implicit: bool = False) -> None:
         from payi_otel.processors.joining import JoiningTracerProvider
         from payi_otel.processors.otlp import otlp_processor
-        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
         self.is_implicit, self.exit_timeout_s = is_implicit, settings.exit_timeout_s
         self._forwarding = forwarding
         self.queue = queue
         wanted = _with_same_service(settings.instruments)
-        self._processor = RetryQueueSpanProcessor(queue, categories=wanted)
-        self.provider = JoiningTracerProvider(self._processor, otlp_processor(settings.exit_timeout_s))
+        self._intake = Intake(queue, sees_starts=True, categories=wanted)
+        self._leave_unclaimed = feed_unclaimed(self._intake, first=True)
+        self.provider = JoiningTracerProvider(self._make_processor, otlp_processor(settings.exit_timeout_s))
         self._started = _start_instrumentors(self.provider, settings, wanted, is_launched=is_implicit)
         requests.start(settings.host_mappings, _categories_of(self.instrumentors, wanted), _host_of(queue.sink))
         self._threading: Any = None
@@ -62,6 +67,11 @@ class Runtime:
             instrumentor.instrument(skip_dep_check=True)
             self._threading = instrumentor
 
+    def _make_processor(self) -> SpanProcessor:
+        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
+
+        return RetryQueueSpanProcessor(self.queue, _intake=self._intake)
+
     @property
     def instrumentors(self) -> tuple[ProviderInstrumentor, ...]:
         """Those whose calls are recorded."""
@@ -69,7 +79,9 @@ class Runtime:
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until what ended before is delivered or given up; False when the time ran out."""
-        return self._processor.force_flush(int(timeout_s * 1000))
+        with guard("sending what waits"):
+            self._intake.release()
+        return self.queue.flush(timeout_s)
 
     def stop(self, timeout_s: float | None) -> None:
         """Takes the instrumentation away, and delivers what is queued within the time; None: the setting `exit_timeout_s`."""
@@ -91,7 +103,7 @@ class Runtime:
     def _leave(self) -> None:
         self._sigterm.remove()
         self.provider.leave()
-        self._processor.leave()
+        self._leave_unclaimed()
         if self._threading is not None:
             self._threading.uninstrument()
         self._forwarding.remove()

@@ -22,8 +22,8 @@ from payi_otel._bootstrap import current_sink
 from payi_otel.clients import to_target
 from payi_otel.context.scope import current_scope
 from payi_otel.delivery._workers import quiet
+from payi_otel.exporters._latest import latest_exporter
 from payi_otel.exporters._wire import Request
-from payi_otel.exporters.span_exporter import latest_exporter
 
 if TYPE_CHECKING:
     from payi_otel.exporters.http import HttpSink

@@ -23,6 +23,23 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert done.stdout == "[]\n"
 
 
+def test_opentelemetrys_sdk_is_loaded_where_there_is_a_pipeline() -> None:
+    """An application without one does not pay for it; what stands on it is there for who asks."""
+    code = """
+import sys, payi_otel
+payi_otel.payi_instrument(payi=payi_otel.Payi(api_key="test-key", base_url="http://127.0.0.1:9"))
+print([name for name in sys.modules if name.startswith("opentelemetry.sdk")])
+print(payi_otel.PayiSpanExporter.__name__, payi_otel.RetryQueueSpanProcessor.__name__, "opentelemetry.sdk.trace" in sys.modules)
+try:
+    payi_otel.nothing
+except AttributeError as fault:
+    print(fault)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    named = ["PayiSpanExporter RetryQueueSpanProcessor True", "module 'payi_otel' has no attribute 'nothing'"]
+    assert done.stdout.splitlines() == ["[]", *named]
+
+
 def test_an_http_client_comes_without_its_command_line() -> None:
     """Neither rich nor click is loaded to send packets; `httpx.main` is there all the same, and what it calls is httpx's own."""
     code = """

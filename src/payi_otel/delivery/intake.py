@@ -11,10 +11,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.sdk.trace import ReadableSpan
 
 from payi_otel._guard import log_fault
 from payi_otel.context.scope import Scope, current_scope
@@ -23,6 +22,9 @@ from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes, scope_of_span
 from payi_otel.packets.merging import fill_in, finished
 from payi_otel.payload import Payload, registry
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from payi_otel.delivery._unclaimed import feed_unclaimed
 from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.errors import ConfigurationError
+from payi_otel.exporters._latest import note_exporter
 from payi_otel.exporters._queue import to_http_sink, to_queue
 from payi_otel.limits import limits
 
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
     Config: TypeAlias = PayiInstrumentConfig | Mapping[str, Any] | None
 
-_latest: weakref.ref[QueueExporter] | None = None
-
-
-def latest_exporter() -> QueueExporter | None:
-    """The exporter of ours that was made last in this process and is still in use."""
-    exporter = _latest() if _latest is not None else None
-    return exporter if exporter is not None and not exporter.is_shut_down else None
-
 
 class QueueExporter(SpanExporter):
     """Hands calls to a queue of its own: those of our instrumentors with all they know, others as their spans tell them.
@@ -46,7 +38,6 @@ class QueueExporter(SpanExporter):
     """
 
     def __init__(self, queue: DeliveryQueue, settings: Settings) -> None:
-        global _latest  # noqa: PLW0603 - found again by the launcher, which is handed no exporter
         self.queue: DeliveryQueue = queue
         self.settings: Settings = settings
         self.is_shut_down: bool = False
@@ -56,7 +47,7 @@ class QueueExporter(SpanExporter):
         self._limits: object | None = None
         if settings.on_limit is not None or settings.enforce_limits:
             self._limits = limits.begin(settings.on_limit, enforces=settings.enforce_limits, yields=True)
-        _latest = weakref.ref(self)
+        note_exporter(self)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Accepts ended spans; delivery goes on behind. `FAILURE` only after shutdown."""

@@ -11,10 +11,9 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from payi_otel import semconv
@@ -39,6 +38,9 @@ from payi_otel.packets.units import (
     as_large_context,
 )
 from payi_otel.payload import Payload, is_code
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 OWN_SCOPES = "payi_otel."
 Kind = Literal["call", "poll"]

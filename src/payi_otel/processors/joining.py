@@ -7,72 +7,41 @@ the global one, so an application that sets up OpenTelemetry later is not in its
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import NoOpTracer, NoOpTracerProvider, Span, Tracer
 
 from payi_otel._guard import guard
-from payi_otel.processors.recording import record_calls
 
-_ATTACHED = "_payi_attached"
-"""What of ours a provider has."""
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
 
-
-class _Attached(SpanProcessor):
-    """Our processor as an application's provider holds it. A provider never lets go of one, so it is emptied instead."""
-
-    def __init__(self, processor: SpanProcessor | None) -> None:
-        self.processor = processor
-
-    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        if (processor := self.processor) is not None:
-            processor.on_start(span, parent_context)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if (processor := self.processor) is not None:
-            processor.on_end(span)
-
-    def shutdown(self) -> None:
-        """Does nothing: the end of the application's tracing is not the end of its calls. Delivery ends with the process."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        processor = self.processor
-        return processor.force_flush(timeout_millis) if processor is not None else True
-
-
-class _PrivateTracerProvider(TracerProvider):
-    """With the resource, the limits and the sampler of the environment; nothing of it runs when the process forks."""
-
-    def __init__(self, otlp: SpanProcessor, processor: SpanProcessor) -> None:
-        super().__init__()
-        self.add_span_processor(otlp)
-        record_calls(self)
-        self.add_span_processor(processor)
-
-    def _handle_fork(self) -> None:
-        """The SDK's own looks up the process's resource in threads of its own, in every child, even one that goes on to exec."""
+    from payi_otel.processors._attached import Attached, PrivateTracerProvider
 
 
 class JoiningTracerProvider(trace.TracerProvider):
     """Gives tracers that start their spans wherever the application's spans are started at that moment."""
 
-    def __init__(self, processor: SpanProcessor, otlp: SpanProcessor | None = None) -> None:
+    def __init__(self, make_processor: Callable[[], SpanProcessor], otlp: SpanProcessor | None = None) -> None:
         """Joins the application's provider, now or as soon as it is set.
 
         Args:
-            processor: Ours.
+            make_processor: Makes ours, at the first provider that is joined: OpenTelemetry's SDK is loaded for none.
             otlp: Where spans also go while the application has no provider.
         """
-        self._attached, self._others = _Attached(processor), list[_Attached]()
-        self._private = _PrivateTracerProvider(otlp, self._attached) if otlp is not None else None
-        self._joined: trace.TracerProvider = self._private or NoOpTracerProvider()
+        self._make_processor: Callable[[], SpanProcessor] | None = cache(make_processor)
+        self._attached: list[Attached] = []
         self._lock = Lock()
+        self._private: PrivateTracerProvider | None = None
+        if otlp is not None:
+            from payi_otel.processors._attached import PrivateTracerProvider
+
+            self._private = PrivateTracerProvider(otlp)
+            self._join(self._private)
+        self._joined: trace.TracerProvider = self._private or NoOpTracerProvider()
         self._unfollow = _after_set(self.current)
         trace.get_tracer_provider()
         self.current()
@@ -92,20 +61,17 @@ class JoiningTracerProvider(trace.TracerProvider):
         return provider
 
     def _join(self, provider: Any) -> None:
-        attached = getattr(provider, _ATTACHED, None)
-        if attached is None or attached.processor is not None:  # else an earlier runtime's, which a provider never lets go of
-            attached = _Attached(self._attached.processor)
-            provider.add_span_processor(attached)
-            with suppress(AttributeError):  # somebody's own class
-                setattr(provider, _ATTACHED, attached)
-        attached.processor = self._attached.processor
-        self._others.append(attached)
-        record_calls(provider, lambda: attached.processor is not None)
+        from payi_otel.processors._attached import attach
+
+        if self._make_processor is not None:
+            self._attached.append(attach(self._make_processor(), provider))
 
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
         self._unfollow()
-        for attached in (self._attached, *self._others):
+        with self._lock:
+            self._make_processor = None
+        for attached in self._attached:
             attached.processor = None
         if self._private is not None:
             self._private.shutdown()

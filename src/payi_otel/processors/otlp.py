@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, Final
-
-from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from typing import TYPE_CHECKING, Any, Final
 
 from payi_otel._environ import listed
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
 
 logger = logging.getLogger("payi.instrument")
 
@@ -52,6 +52,8 @@ def otlp_processor(exit_timeout_s: float, environ: Mapping[str, str] = os.enviro
     else:
         logger.warning("spans do not go out by OTLP: the protocol %r is not allowed, must be grpc or http/protobuf", protocol)
         return None
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     timeout = {} if _first(_TIMEOUTS, environ) else {"timeout": max(exit_timeout_s, 1.0)}
     try:
         return BatchSpanProcessor(exporter(**timeout))
