@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+from wrapt import register_post_import_hook
 
-from payi_otel._guard import log_fault
+from payi_otel._guard import guard, log_fault
 from payi_otel.delivery.stats import Stats
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, Observation
 
 _UNIT = "{packet}"
 _SINGLE = ("created", "delivered", "attempts", "retries", "duplicates_possible", "duplicates_reported", "bodies_dropped")
@@ -42,14 +46,18 @@ class AccountMetrics:
         self._read: Callable[[], Stats] | None = None
 
     def observe(self, read: Callable[[], Stats]) -> None:
-        """Makes the instruments, where there are none yet; a meter provider that is set later gets them, too.
+        """Makes the instruments as soon as anybody has metrics, once; a meter provider that is set later gets them, too.
 
         Args:
             read: Gives the account at this instant.
         """
         first, self._read = self._read is None, read
         if first:
-            meter = get_meter("payi_otel.delivery")
+            register_post_import_hook(self._make, "opentelemetry.metrics")
+
+    def _make(self, api: Any) -> None:
+        with guard("making metrics"):
+            meter = api.get_meter("payi_otel.delivery")
             for name in (*_SINGLE, *_SPOOL, *_BY_NAME):
                 meter.create_observable_counter(f"payi_otel.packets.{name}", [self._reader(name)], _UNIT, _DESCRIPTIONS[name])
             for name in _NOW:
@@ -57,6 +65,8 @@ class AccountMetrics:
 
     def _reader(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(options: CallbackOptions) -> list[Observation]:
+            from opentelemetry.metrics import Observation
+
             try:
                 value = getattr(self._read(), name) if self._read is not None else 0
             except Exception as fault:
