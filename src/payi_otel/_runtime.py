@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from payi_otel._environ import disabled_instrumentations
 from payi_otel._forwarding import ForwardingHandler
-from payi_otel._guard import guard
 from payi_otel._hosts import ANY_DATABRICKS, DATABRICKS_CATEGORIES
 from payi_otel._requests import requests
 from payi_otel.config import Settings, normalise_host
 from payi_otel.context import defaults
 from payi_otel.delivery._sigterm import SigtermHandler
 from payi_otel.delivery._unclaimed import feed_unclaimed
-from payi_otel.delivery.intake import Intake
 from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.semconv import PayiCategories
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor
-
     from payi_otel.delivery.outcome import Sink
     from payi_otel.instrumentors._base import ProviderInstrumentor
+    from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
 logger = logging.getLogger("payi.instrument")
 
@@ -46,8 +43,9 @@ class Runtime:
         self._forwarding = forwarding
         self.queue = queue
         wanted = _with_same_service(settings.instruments)
-        self._intake = Intake(queue, sees_starts=True, categories=wanted)
-        self._leave_unclaimed = feed_unclaimed(self._intake, first=True)
+        self._leave_unclaimed = feed_unclaimed(queue, first=True)
+        self._processor: RetryQueueSpanProcessor | None = None
+        self._categories = wanted
         self.provider = JoiningTracerProvider(self._make_processor, otlp_processor(settings.exit_timeout_s))
         self._started = _start_instrumentors(self.provider, settings, wanted, is_launched=is_implicit)
         requests.start(settings.host_mappings, _categories_of(self.instrumentors, wanted), _host_of(queue.sink))
@@ -67,10 +65,11 @@ class Runtime:
             instrumentor.instrument(skip_dep_check=True)
             self._threading = instrumentor
 
-    def _make_processor(self) -> SpanProcessor:
+    def _make_processor(self) -> RetryQueueSpanProcessor:
         from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
-        return RetryQueueSpanProcessor(self.queue, _intake=self._intake)
+        self._processor = RetryQueueSpanProcessor(self.queue, categories=self._categories)
+        return self._processor
 
     @property
     def instrumentors(self) -> tuple[ProviderInstrumentor, ...]:
@@ -79,9 +78,7 @@ class Runtime:
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until what ended before is delivered or given up; False when the time ran out."""
-        with guard("sending what waits"):
-            self._intake.release()
-        return self.queue.flush(timeout_s)
+        return self.queue.flush(timeout_s) if self._processor is None else self._processor.force_flush(int(timeout_s * 1000))
 
     def stop(self, timeout_s: float | None) -> None:
         """Takes the instrumentation away, and delivers what is queued within the time; None: the setting `exit_timeout_s`."""
@@ -104,6 +101,8 @@ class Runtime:
         self._sigterm.remove()
         self.provider.leave()
         self._leave_unclaimed()
+        if self._processor is not None:
+            self._processor.leave()
         if self._threading is not None:
             self._threading.uninstrument()
         self._forwarding.remove()
@@ -150,6 +149,6 @@ def _start_instrumentors(
         instrumentor.instrument(tracer_provider=provider, categories=wanted, records=is_wanted, settings=settings, skip_dep_check=True)
         started.append(instrumentor)
     names = ", ".join(one.distribution for one in started if one.records)
-    if names and not any(one.records and one.installed_version() for one in started):
+    if names and not any(one.records and one.has_sdk for one in started):
         logger.warning("no calls will be recorded: none of the SDKs this version instruments is installed and wanted (%s)", names)
     return tuple(started)

@@ -129,6 +129,8 @@ class PayiHeaderNames:
     logging_disable: Final = "xProxy-Logging-Disable"
 
 
+OWN_SCOPES: Final = "payi_otel."
+"""How the names of our instrumentors' tracers begin."""
 HEADER_PREFIX: Final = "xproxy-"
 """Lower case; any header that begins so is ours, and no request of an instrumented SDK takes it to a provider."""
 PROXY_PATH: Final = "/api/v1/proxy/"

@@ -9,11 +9,10 @@ from contextlib import suppress
 from typing import Final
 
 from payi_otel.context.scope import Scope
-from payi_otel.packets.dialects import OWN_SCOPES
 from payi_otel.packets.merging import is_same_model
 from payi_otel.packets.units import Usage
 from payi_otel.payload import Payload
-from payi_otel.semconv import PayiCategories
+from payi_otel.semconv import OWN_SCOPES, PayiCategories
 
 _MAX_BY_ID: Final = 10_000
 _MAX_RECENT: Final = 500

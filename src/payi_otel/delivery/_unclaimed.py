@@ -5,22 +5,28 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-from payi_otel.delivery.intake import Intake
+from payi_otel._guard import log_fault
+from payi_otel.delivery._sightings import sightings
+from payi_otel.delivery.queue import DeliveryQueue
 from payi_otel.payload import Payload, registry
 
 
 class _Taker:
-    """An intake, which is not kept alive for it."""
+    """A queue, which is not kept alive for it."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = weakref.ref(intake)
+    def __init__(self, queue: DeliveryQueue) -> None:
+        self._queue = weakref.ref(queue)
 
     def take(self, payload: Payload, *, late: bool) -> bool:
-        """Gives it a call; False where it takes none. After its queue's shutdown it does, where nobody else is: to count it as lost."""
-        intake = self._intake()
-        if intake is None or (intake.is_closed and not late):
+        """Gives it a call; False where it takes none. After its shutdown it does, where nobody else is: to count it as lost."""
+        queue = self._queue()
+        if queue is None or (queue.is_closed and not late):
             return False
-        intake.offer_unseen(payload)
+        try:
+            sightings.note(payload)
+        except Exception as fault:
+            log_fault("remembering a call", fault)
+        offer(queue, payload)
         return True
 
 
@@ -52,17 +58,22 @@ def mourn_unclaimed(say: Callable[[], None]) -> Callable[[], None]:
     return lambda: registry.remove_taker(mourner)
 
 
-def feed_unclaimed(intake: Intake, *, first: bool) -> Callable[[], None]:
-    """Has the registry give them to this intake.
+def offer(queue: DeliveryQueue, payload: Payload) -> None:
+    """Gives a call of ours to a queue; where delivery is inline, it is waited for later."""
+    payload.awaited = queue.submit(payload, payload.ticket)
+
+
+def feed_unclaimed(queue: DeliveryQueue, *, first: bool) -> Callable[[], None]:
+    """Has the registry give them to this queue.
 
     Args:
-        intake: It.
+        queue: It.
         first: Before all that are not: the application's own `payi_instrument()` counts more than an exporter in some pipeline.
 
     Returns:
         A function that ends this.
     """
-    taker = _Taker(intake)
+    taker = _Taker(queue)
     registry.add_taker(taker, first=first)
-    weakref.finalize(intake, registry.remove_taker, taker).atexit = False
+    weakref.finalize(queue, registry.remove_taker, taker).atexit = False
     return lambda: registry.remove_taker(taker)

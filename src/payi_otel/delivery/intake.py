@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from payi_otel._guard import log_fault
 from payi_otel.context.scope import Scope, current_scope
 from payi_otel.delivery._sightings import Call, Sighting, sightings
+from payi_otel.delivery._unclaimed import offer
 from payi_otel.delivery.queue import DeliveryQueue
-from payi_otel.packets.dialects import OWN_SCOPES, has_usage, may_be_call, read_call, scope_of_attributes, scope_of_span
+from payi_otel.packets.dialects import has_usage, may_be_call, read_call, scope_of_attributes, scope_of_span
 from payi_otel.packets.merging import fill_in, finished
 from payi_otel.payload import Payload, registry
+from payi_otel.semconv import OWN_SCOPES
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -119,30 +120,13 @@ class Intake:
                     self._take_other(span, whose, below, above, is_early=is_early)
         finally:
             if payload is not None:
-                self.offer(payload)
+                offer(self._queue, payload)
             self._hand_over()
 
     def export(self, spans: Sequence[ReadableSpan]) -> None:
         """Takes spans that ended, without having seen them start."""
         for span in spans:
             self.end(span)
-
-    @property
-    def is_closed(self) -> bool:
-        """Its queue has been shut down."""
-        return self._queue.is_closed
-
-    def offer_unseen(self, payload: Payload) -> None:
-        """Takes a call of ours whose span no pipeline of ours has seen end."""
-        try:
-            sightings.note(payload)
-        except Exception as fault:
-            log_fault("remembering a call", fault)
-        self.offer(payload)
-
-    def offer(self, payload: Payload) -> None:
-        """Takes a call of ours."""
-        payload.awaited = self._queue.submit(payload, payload.ticket)
 
     def release(self) -> None:
         """Sends what waits for spans that have not ended."""

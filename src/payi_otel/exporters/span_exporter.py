@@ -42,7 +42,7 @@ class QueueExporter(SpanExporter):
         self.settings: Settings = settings
         self.is_shut_down: bool = False
         self._intake = Intake(queue, sees_starts=False, categories=settings.instruments)
-        feed_unclaimed(self._intake, first=False)
+        feed_unclaimed(queue, first=False)
         defaults.apply(settings, program_name(), log_prompt_and_response=settings.log_prompt_and_response, yields=True)
         self._limits: object | None = None
         if settings.on_limit is not None or settings.enforce_limits:

@@ -42,7 +42,6 @@ from payi_otel.payload import Payload, is_code
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-OWN_SCOPES = "payi_otel."
 Kind = Literal["call", "poll"]
 """An answer of a model's, or another look at one."""
 

@@ -12,7 +12,8 @@ from opentelemetry.trace import Link, SpanKind, Tracer
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
-from payi_otel.packets.dialects import OWN_SCOPES, dialect_of
+from payi_otel.packets.dialects import dialect_of
+from payi_otel.semconv import OWN_SCOPES
 
 _MARK = "_payi_records_calls"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -20,7 +20,7 @@ class RetryQueueSpanProcessor(SpanProcessor):
     dictionary look-ups. Nothing here blocks, and nothing is raised into the application.
     """
 
-    def __init__(self, queue: DeliveryQueue, *, categories: Collection[str] | None = None, _intake: Intake | None = None) -> None:
+    def __init__(self, queue: DeliveryQueue, *, categories: Collection[str] | None = None) -> None:
         """Feeds `queue`; also takes the payloads of calls whose spans no processor sees, because they were sampled away.
 
         Args:
@@ -28,10 +28,8 @@ class RetryQueueSpanProcessor(SpanProcessor):
             categories: The Pay-i categories that are wanted of other instrumentations' calls; None for all.
         """
         self._queue = queue
-        if _intake is None:
-            _intake = Intake(queue, sees_starts=True, categories=categories)
-            feed_unclaimed(_intake, first=True)
-        self._intake = _intake
+        self._intake = Intake(queue, sees_starts=True, categories=categories)
+        self.leave: Callable[[], None] = feed_unclaimed(queue, first=True)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Notes whose call it is, and what it stands in."""
