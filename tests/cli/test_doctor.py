@@ -97,9 +97,11 @@ def test_people_read_it_too() -> None:
 
 
 LOST = """
+from msgspec.structs import replace
 from payi_otel.instrumentors._base import Patch
-from payi_otel.instrumentors.openai import OpenAIInstrumentor
-OpenAIInstrumentor.patches += (Patch("openai.resources.completions", "Completions.gone", OpenAIInstrumentor.patches[3].operation),)
+from payi_otel.instrumentors.openai import _patches
+gone = Patch("openai.resources.completions", "Completions.gone", _patches.CHAT)
+_patches.TABLE = replace(_patches.TABLE, patches=(*_patches.TABLE.patches, gone))
 """
 OLD = """
 from payi_otel.instrumentors.openai import OpenAIInstrumentor

@@ -78,14 +78,14 @@ def providers() -> list[Provider]:
     from payi_otel.instrumentors._discovery import all_instrumentors
 
     by_folder: dict[str, list[Any]] = {}
-    for one in (each for each in all_instrumentors() if each.units):
+    for one in (each for each in all_instrumentors() if each.table.units):
         by_folder.setdefault(type(one).__module__.split(".")[2], []).append(one)
     return [Provider(folder, tuple(found)) for folder, found in by_folder.items()]
 
 
 def operations_of(provider: Provider) -> list[str]:
     """Of an SDK all of whose calls go through one method: the names of those that are recorded."""
-    return sorted(getattr(import_module(type(provider.instrumentors[0]).__module__), "_OPERATIONS", ()))
+    return sorted(getattr(import_module(f"payi_otel.instrumentors.{provider.folder}._patches"), "_OPERATIONS", ()))
 
 
 def recorded(patches: Iterable[Any]) -> dict[tuple[str, str, str], list[str]]:
@@ -122,7 +122,7 @@ def _methods(provider: Provider) -> Iterator[str]:
         return
     yield from ("A method stands for its `Async` twin, too.", "", "| module | methods | SDK versions |", "|---|---|---|")
     for one in provider.instrumentors:
-        for (module, since, until), targets in recorded(one.patches).items():
+        for (module, since, until), targets in recorded(one.table.patches).items():
             span = " ".join(filter(None, (f"from {since}" if since else "", f"before {until}" if until else ""))) or "all supported"
             shown = [target for target in targets if target.removeprefix("Async") == target or target.removeprefix("Async") not in targets]
             yield f"| `{module}` | {_listed(shown)} | {span} |"
@@ -135,7 +135,7 @@ def slug(heading: str) -> str:
 
 
 def _units(provider: Provider) -> Iterator[str]:
-    apis = dict.fromkeys(row.api for one in provider.instrumentors for row in one.units)
+    apis = dict.fromkeys(row.api for one in provider.instrumentors for row in one.table.units)
     yield from ("## Units", "")
     yield "Which field becomes which unit: " + ", ".join(f"[{api}](../units.md#{slug(api)})" for api in apis) + "."
     yield ""

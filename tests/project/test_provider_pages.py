@@ -54,7 +54,7 @@ def test_what_is_left_out_is_there_and_not_recorded(provider: Provider, name: st
     wrapped = {
         f"{module}.{target}"
         for one in provider.instrumentors
-        for (module, _, _), all_of in recorded(one.patches).items()
+        for (module, _, _), all_of in recorded(one.table.patches).items()
         for target in all_of
     }
     assert name not in wrapped

@@ -14,7 +14,7 @@ PATHS = [
     pytest.param(instrumentor.installed_version(), patch, id=f"{instrumentor.distribution}:{patch.name}")
     for instrumentor in all_instrumentors()
     if instrumentor.installed_version() is not None
-    for patch in instrumentor.patches
+    for patch in instrumentor.table.patches
 ]
 
 

@@ -96,7 +96,7 @@ def look_at(instrumentor: ProviderInstrumentor) -> Finding:
         return Finding(*head, "not installed", (), (), f"pip install '{instrumentor.supported.replace(' ', '')}' if you use it")
     if not instrumentor.supports(sdk):
         return Finding(*head, "not supported", (), (), f"pip install '{instrumentor.supported.replace(' ', '')}'")
-    expected = [patch for patch in instrumentor.patches if patch.is_in(sdk)]
+    expected = [patch for patch in instrumentor.table.patches if patch.is_in(sdk)]
     instrumentor.instrument(skip_dep_check=True)
     try:
         for module in dict.fromkeys(patch.module for patch in expected):

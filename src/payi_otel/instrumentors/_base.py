@@ -1,10 +1,10 @@
-"""What every provider shares: the table of patches that `instrument` and `uninstrument` walk."""
+"""What every provider shares: the table of patches that `instrument` and `uninstrument` walk, once its SDK is imported."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from importlib.metadata import PackageNotFoundError, version
 from inspect import iscoroutinefunction, isfunction
 from types import FunctionType, MethodType
@@ -60,8 +60,25 @@ class Patch(Struct, frozen=True):
         return (not self.since or known >= Version(self.since)) and (not self.until or known < Version(self.until))
 
 
+class Table(Struct, frozen=True):
+    """What is wrapped of an SDK, and what is read of its answers."""
+
+    patches: tuple[Patch, ...]
+    units: tuple[UnitSource, ...] = ()
+    """What docs/units.md says of its answers."""
+    routes: tuple[Route, ...] = ()
+    """Paths of the provider's HTTP API that ask a model, for gateways that need no SDK."""
+    unfinished: Callable[[], str | None] = lambda: None
+    """Says at the process's end which calls of this provider were begun and cannot be recorded any more; None: none."""
+    forget: Callable[[], None] = lambda: None
+    """Called when the SDK is no longer instrumented."""
+
+
 class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelemetry-instrumentation has no type marker
-    """A `BaseInstrumentor` whose `instrument` and `uninstrument` walk the same table of patches."""
+    """A `BaseInstrumentor` whose `instrument` and `uninstrument` walk the same table of patches.
+
+    A subclass says whose SDK it is and loads next to nothing; the code for it is loaded when the application imports the SDK.
+    """
 
     name: ClassVar[str]
     """Entry-point name, e.g. `payi_openai`."""
@@ -69,25 +86,29 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     """The provider SDK on the package index."""
     module: ClassVar[str]
     """The provider SDK's import name."""
+    roots: ClassVar[tuple[str, ...]] = ()
+    """What is imported before any other part of the SDK; `module` where it is not said."""
     supported: ClassVar[str]
     """A requirement, e.g. `openai >= 1.66`."""
     categories: ClassVar[frozenset[str]]
     """The Pay-i categories its clients may have."""
     is_gateway: ClassVar[bool] = False
     """It calls other providers, whose own SDKs have instrumentors of their own."""
-    units: ClassVar[tuple[UnitSource, ...]]
-    """What docs/units.md says of its answers."""
-    patches: ClassVar[tuple[Patch, ...]]
-    routes: ClassVar[tuple[Route, ...]] = ()
-    """Paths of the provider's HTTP API that ask a model, for gateways that need no SDK."""
+    has_sdk: bool = False
+    """The SDK was installed when it was last looked for."""
+
+    def load(self) -> Table:
+        """Imports what is wrapped, and how."""
+        raise NotImplementedError
+
+    @cached_property
+    def table(self) -> Table:
+        """What is wrapped, and how; loaded when it is asked for."""
+        return self.load()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """The SDK versions this instrumentor knows."""
         return (self.supported,)
-
-    def unfinished(self) -> str | None:
-        """Says at the process's end which calls of this provider were begun and cannot be recorded any more; None: none."""
-        return None
 
     def instrument(self, **kwargs: Any) -> None:
         """Patches the SDK. Where it is patched already, as by `opentelemetry-instrument`, only what is given anew takes effect.
@@ -124,22 +145,35 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         self._undo: list[Callable[[], None]] = []
         self.wrapped: list[str] = []
         self._is_refused = False
-        if self.installed_version() is None:
+        if not self._meets_sdk(self._binding):
+            if self.has_sdk:
+                return
             logger.debug("%s is not installed: its calls are recorded if it is installed and imported later", self.distribution)
-        elif not self._meets_sdk(self._binding):
-            return
-        by_module: dict[str, list[Patch]] = {}
-        for patch in self.patches:
-            if self.records or patch.keeps_ours:
-                by_module.setdefault(patch.module, []).append(patch)
-        for name, patches in by_module.items():  # one hook a module: there are ten times as many patches
-            register_post_import_hook(partial(self._apply_all, tuple(patches), self._binding), name)
+        for root in self.roots or (self.module,):
+            register_post_import_hook(partial(self._follow, self._binding), root)
+
+    def _follow(self, binding: Binding, root: Any) -> None:
+        """The SDK has been imported: patches what is there of it, and the rest when that is imported."""
+        with guard(f"instrumenting {self.distribution}"):
+            is_late = not binding.module
+            if not binding.active or not self._meets_sdk(binding):  # not active: by the import hook of an earlier `instrument`
+                return
+            if is_late:
+                sdk = binding.module.replace("/", " ")
+                logger.info("%s was installed after payi_instrument(): its calls are recorded from now on", sdk)
+            by_module: dict[str, list[Patch]] = {}
+            for patch in self.table.patches:
+                if self.records or patch.keeps_ours:
+                    by_module.setdefault(patch.module, []).append(patch)
+            for name, patches in by_module.items():  # one hook a module: there are ten times as many patches
+                register_post_import_hook(partial(self._apply_all, tuple(patches), binding), name)
 
     def _meets_sdk(self, binding: Binding) -> bool:
         """Notes the SDK's version once it is there; False, and said once, where it is not supported."""
         if binding.module or self._is_refused:
             return not self._is_refused
         sdk = self.installed_version()
+        self.has_sdk = sdk is not None
         if sdk is None:
             return False
         if not self.supports(sdk):
@@ -155,9 +189,11 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
         for undo in reversed(getattr(self, "_undo", [])):
             undo()
         self._undo, self.wrapped = [], []
+        if "table" in vars(self):
+            self.table.forget()
 
     def _say_unfinished(self) -> None:
-        if unfinished := self.unfinished():
+        if "table" in vars(self) and (unfinished := self.table.unfinished()):
             logger.warning("%s", unfinished)
 
     def supports(self, sdk: str) -> bool:
@@ -178,12 +214,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
     def _apply(self, patch: Patch, binding: Binding, module: Any) -> None:
         if not binding.active or patch.name in self.wrapped:  # by the import hook of an earlier `instrument`
             return
-        is_late = not binding.module
-        if not self._meets_sdk(binding):
-            return
         sdk = binding.module.rpartition("/")[2]
-        if is_late:
-            logger.info("%s %s was installed after payi_instrument(): its calls are recorded from now on", self.distribution, sdk)
         try:
             owner = module
             *path, attribute = patch.target.split(".")

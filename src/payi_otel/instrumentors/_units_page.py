@@ -11,7 +11,7 @@ from payi_otel.packets.units import LARGE_CONTEXT, UnitSource
 
 def rows() -> tuple[UnitSource, ...]:
     """Every row once: two SDKs may read the same answers."""
-    return tuple(dict.fromkeys(row for instrumentor in all_instrumentors() for row in instrumentor.units))
+    return tuple(dict.fromkeys(row for instrumentor in all_instrumentors() for row in instrumentor.table.units))
 
 
 def render(table: Iterable[UnitSource]) -> str:

@@ -23,7 +23,6 @@ _BY_CLASS = {
     "AnthropicFoundry": _FOUNDRY,
 }
 """By the class's name without `Async`, for not every version has every class."""
-CATEGORIES = frozenset(service[1] for service in (_FIRST_PARTY, *_BY_CLASS.values()))
 
 
 def _read(client: Any, url: Any) -> ClientFacts:

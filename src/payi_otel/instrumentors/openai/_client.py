@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from payi_otel._hosts import AZURE_HOST_ENDS, BEDROCK_RUNTIME, DATABRICKS_CATEGORIES, DATABRICKS_HOST_ENDS, databricks_category
+from payi_otel._hosts import AZURE_HOST_ENDS, BEDROCK_RUNTIME, DATABRICKS_HOST_ENDS, databricks_category
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._stainless import ClientBook
@@ -14,16 +14,6 @@ from payi_otel.semconv import PayiCategories
 
 _DATABRICKS_PATH = re.compile(r"/serving-endpoints(/|$)|/ai-gateway/")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)")
-CATEGORIES = frozenset(
-    {
-        PayiCategories.openai,
-        PayiCategories.azure_openai,
-        PayiCategories.aws_bedrock,
-        PayiCategories.google_vertex,
-        *DATABRICKS_CATEGORIES,
-    }
-)
-"""What `read_client` may say."""
 
 
 def _read(client: Any, url: Any) -> ClientFacts:
