@@ -62,7 +62,7 @@ def tests_oldest(session):
 def sdk_versions(session, provider, sdk):
     """One version of a provider's SDK without those of others: the paths that are wrapped, the contract, and the provider's own tests."""
     session.install(".", *BARE, *sdk.split())
-    paths = ("tests/project/test_wrap_paths.py", "tests/contract", *OWN_TESTS[provider])
+    paths = ("tests/project/test_wrap_paths.py", "tests/project/test_load_order.py", "tests/contract", *OWN_TESTS[provider])
     session.run("python", "-m", "pytest", *paths, *session.posargs)
 
 
