@@ -26,12 +26,17 @@ def to_wire_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_wire_json(body: Mapping[str, Any]) -> bytes:
     """The same as `to_json` of it, but long texts are encoded in slices."""
-    if not (_is_long(body.get("provider_request_json")) or _is_long(body.get("provider_response_json"))):
+    if not has_long_texts(body):
         return to_json(body)
     parts: list[bytes] = []
     for name, value in body.items():
         parts += (b"," if parts else b"{", to_json(name), b":", *_encode(value))
     return b"".join([*parts, b"}"])
+
+
+def has_long_texts(body: Mapping[str, Any]) -> bool:
+    """Whether what was asked or answered is too long for one step."""
+    return _is_long(body.get("provider_request_json")) or _is_long(body.get("provider_response_json"))
 
 
 def _is_long(value: Any) -> bool:

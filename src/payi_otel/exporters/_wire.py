@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
 from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
-from payi_otel.delivery._encode import length_of, to_wire_body, to_wire_json
+from payi_otel.delivery._encode import has_long_texts, length_of, to_wire_body, to_wire_json
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
 from payi_otel.packets.model import IngestPacket
 from payi_otel.semconv import HEADER_INSTRUMENTED_MODULE, PayiHeaderNames
@@ -35,6 +35,7 @@ MAX_CHARS: Final = 1_000_000
 """Longer texts are cut."""
 _MAX_ID_CHARS: Final = 1_000
 """It stands in a URL, too."""
+_SCOPE_TEXTS: Final = ("user_id", "account_name", "use_case_name", "use_case_id", "use_case_step")
 _MAX_SCOPE_CHARS: Final = 100_000
 _MAX_PROPERTY_CHARS: Final = 10_000
 _MAX_BYTES: Final = 4 * 1024 * 1024
@@ -67,9 +68,13 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
     body = to_wire_body(packet.body)
     if len(str(body.get("provider_response_id", ""))) > _MAX_ID_CHARS:
         body["provider_response_id"] = response_id
-    if is_limited:
+    is_long = has_long_texts(body)
+    if is_limited and is_long:
         _cut_texts(body)
-    encoded = EncodedPacket(to_wire_json(body), _cut_scope(packet.without_body(response_id)))
+    json = to_wire_json(body)
+    if is_limited and not is_long and len(json) > _MAX_PROPERTY_CHARS and _cut_texts(body):  # no text in it is longer than it
+        json = to_wire_json(body)
+    encoded = EncodedPacket(json, _cut_scope(packet.without_body(response_id)))
     for names in ((*_BODIES, *_MORE_BODIES), _PROPERTIES) if is_limited else ():
         if len(encoded.json) > _MAX_BYTES:
             encoded = without_bodies(encoded, "too_large", names) or encoded
@@ -78,15 +83,17 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
 
 def _cut_scope(packet: IngestPacket) -> IngestPacket:
     """Who it was, in a hundred thousand characters each."""
-    scope = {name: getattr(packet, name) for name in ("user_id", "account_name", "use_case_name", "use_case_id", "use_case_step")}
-    long: dict[str, Any] = {
-        name: value[:_MAX_SCOPE_CHARS] for name, value in scope.items() if isinstance(value, str) and len(value) > _MAX_SCOPE_CHARS
+    values = (packet.user_id, packet.account_name, packet.use_case_name, packet.use_case_id, packet.use_case_step)
+    if all(value is None or (isinstance(value, str) and len(value) <= _MAX_SCOPE_CHARS) for value in values):
+        return packet
+    cut: dict[str, Any] = {
+        name: value[:_MAX_SCOPE_CHARS] for name, value in zip(_SCOPE_TEXTS, values, strict=True) if isinstance(value, str)
     }
-    return replace(packet, **long) if long else packet
+    return replace(packet, **cut)
 
 
-def _cut_texts(body: dict[str, Any]) -> None:
-    """Encoding ten megabytes holds up the whole process, event loops included, for tens of milliseconds."""
+def _cut_texts(body: dict[str, Any]) -> bool:
+    """Whether anything was cut. Encoding ten megabytes holds up the whole process, event loops included, for tens of milliseconds."""
     cut = []
     for name, value in body.items():
         if isinstance(value, str) and len(value) > MAX_CHARS:
@@ -103,6 +110,7 @@ def _cut_texts(body: dict[str, Any]) -> None:
     if cut:
         properties = body.get("properties")
         body["properties"] = {**(properties if isinstance(properties, Mapping) else {}), TRUNCATED: ",".join(cut)}
+    return bool(cut)
 
 
 def _fit(values: list[Any]) -> int:
