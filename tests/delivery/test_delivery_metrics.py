@@ -27,20 +27,23 @@ def read(reader):
                     found["/".join([metric.name, *map(str, dict(point.attributes).values())])] = point.value
     return found
 
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+def use():
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-def use(reader):
+    reader = InMemoryMetricReader()
     metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    return reader
 
-reader = InMemoryMetricReader()
 if sys.argv[2] == "before":
-    use(reader)
+    reader = use()
+if sys.argv[2] == "after":
+    import opentelemetry.metrics
 for run in range(2):
     payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": f"{sys.argv[1]}/{run}.json"}})
-    if sys.argv[2] == "after" and not run:
-        use(reader)
+    if sys.argv[2] != "before" and not run:
+        reader = use()
     for number in range(3 + run):
         registry.offer(Payload(scope=Scope(), category="c", module="m/1", model="m"))
     assert payi_otel.flush(10)
@@ -69,9 +72,9 @@ def counted(number: int) -> dict[str, Any]:
     return {**ZERO, **{f"payi_otel.packets.{name}": number for name in ("created", "delivered", "attempts")}}
 
 
-@pytest.mark.parametrize("provider_is_set", ["before", "after"])
+@pytest.mark.parametrize("provider_is_set", ["before", "after", "late"])
 def test_a_meter_provider_gets_the_account_whenever_it_is_set(tmp_path: Path, provider_is_set: str) -> None:
-    """Instruments are made once, and read the account of whoever counts now."""
+    """Instruments are made once, and read the account of whoever counts now. `late`: so are metrics imported."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path), provider_is_set]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,6 +22,7 @@ _HANDLER = "litellm.llms.custom_httpx.http_handler"
 
 @cache
 def _routes() -> tuple[Route, ...]:
+    """Of all providers, whose code is loaded for it: when LiteLLM is imported, and not within its first call."""
     return tuple(dict.fromkeys(route for one in all_instrumentors() for route in one.table.routes))
 
 
@@ -44,6 +45,7 @@ def _noted(response: Any) -> Any:
 
 def wrap_post(binding: Binding) -> Callable[..., Any]:
     """A wrapper for `HTTPHandler.post`."""
+    _routes()
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         begun = _begin(binding, instance, args, kwargs)
@@ -56,6 +58,7 @@ def wrap_post(binding: Binding) -> Callable[..., Any]:
 
 def wrap_post_async(binding: Binding) -> Callable[..., Any]:
     """A wrapper for `AsyncHTTPHandler.post`."""
+    _routes()
 
     async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         begun = _begin(binding, instance, args, kwargs)
