@@ -91,7 +91,7 @@ class Backlog:
     def has_next(self) -> bool:
         """True when there is something that need not wait for a drain or for a request to end."""
         can_send = self._can_send()
-        return self._can_make(can_send) or (can_send and (len(self._staged) > 0 or self.retry_queue.ready_count > 0))
+        return self._can_make(can_send) or (can_send and (bool(self._staged) or self.retry_queue.ready_count > 0))
 
     def to_stats(self, *, late: int, crowded_out: int, corrupt_records: int) -> Stats:
         """The account at this instant; `late` are submissions after shutdown, `crowded_out` those for which there was no room."""
@@ -109,7 +109,7 @@ class Backlog:
 
     def take(self, now: float) -> Task | None:
         """What to work on next, or None when nothing is due. `end` must follow."""
-        if self.is_finished or self.takes_none:
+        if not (self.inbox or self._parts or self._staged or self.retry_queue.count) or self.is_finished or self.takes_none:
             return None
         # In turns: neither a long queue nor a steady stream of new packets may hold up the other.
         self._prefers_sending = not self._prefers_sending
@@ -138,7 +138,7 @@ class Backlog:
 
     def rest_s(self, now: float) -> float | None:
         """How long nothing is due; None: until something is added."""
-        if self.is_finished or self.takes_none:
+        if not (self.inbox or self._parts or self._staged or self.retry_queue.count) or self.is_finished or self.takes_none:
             return None
         if self.has_next:
             return 0.0

@@ -164,13 +164,13 @@ class Courier:
         """How long there is nothing to do; None: until something is submitted. Called by the workers."""
         with self.lock:
             is_sending = self._busy > 0
-            rests_s = [self.backlog.rest_s(time.monotonic())]
+            rest_s = self.backlog.rest_s(time.monotonic())
             if self.keeper is not None and not (self.backlog.is_finished or self.stopping.is_set()):
-                rests_s.append(self.keeper.rest_s(self.backlog))
-        if self._encoding is not None:
-            overdue_s = self._encoding.watch()
-            rests_s.append(_LOOK_S if overdue_s is None and is_sending else overdue_s)
-        return min((rest_s for rest_s in rests_s if rest_s is not None), default=None)
+                rest_s = _sooner(rest_s, self.keeper.rest_s(self.backlog))
+        if self._encoding is None:
+            return rest_s
+        overdue_s = self._encoding.watch()
+        return _sooner(rest_s, _LOOK_S if overdue_s is None and is_sending else overdue_s)
 
     # from call to packet
 
@@ -371,6 +371,11 @@ class Courier:
             item.let_go()
             with self.lock:
                 self.backlog.settle(item)
+
+
+def _sooner(one_s: float | None, other_s: float | None) -> float | None:
+    """None is never."""
+    return other_s if one_s is None else one_s if other_s is None else min(one_s, other_s)
 
 
 def _to_sent(item: Item) -> IngestPacket | EncodedPacket | None:
