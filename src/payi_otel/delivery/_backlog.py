@@ -203,7 +203,7 @@ class Backlog:
             self._wake(1)
             return None, []
         self._sending += 1
-        return task._replace(sends=True), []
+        return Task(task.items, sends=True), []
 
     def begin_attempt(self, item: Item) -> None:
         """Counts an attempt before it is made."""
