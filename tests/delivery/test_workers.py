@@ -85,17 +85,27 @@ def test_who_waits_before_the_pause_has_begun_leaves_it_out(tasks: Tasks) -> Non
     assert workers.join(time.monotonic() + 60)
 
 
-def test_calls_during_a_pause_wake_a_thread_each(tasks: Tasks) -> None:
-    """None of them waits for the task of the thread that paused."""
+def test_calls_during_a_pause_wake_nobody(tasks: Tasks) -> None:
+    """The thread that pauses finds what they are for."""
     workers = Workers(tasks, 3, pause_s=LONG_S)
     start(workers, 3)
-    tasks.may_go_on.clear()
     give(tasks, workers, 1)
     wait_for(lambda: workers._pausing)
     give(tasks, workers, 2, 3)
+    assert len(workers._bells) == 2
     workers.hurry()
-    wait_for(lambda: sorted(tasks.taken) == [1, 2, 3])
-    tasks.may_go_on.set()
+    wait_for(lambda: tasks.taken == [1, 2, 3])
+    workers.stop()
+    assert workers.join(time.monotonic() + 60)
+
+
+def test_a_thread_that_leaves_is_relieved_at_once(tasks: Tasks) -> None:
+    """By one that makes no pause."""
+    workers = Workers(tasks, 2, pause_s=LONG_S)
+    start(workers, 2)
+    tasks.open.append(1)
+    workers.relieve()
+    wait_for(lambda: tasks.taken == [1])
     workers.stop()
     assert workers.join(time.monotonic() + 60)
 

@@ -12,6 +12,7 @@ from typing import Final
 from payi_otel.delivery import stats
 from payi_otel.delivery._destination import Destination
 from payi_otel.delivery._item import Barrier, Item, RetrySettings, Task, copy_while_changing
+from payi_otel.delivery._making import MAX_S, Making
 from payi_otel.delivery._retry_queue import RetryQueue, Slim
 from payi_otel.delivery._staged import Staged, take_together
 from payi_otel.delivery.outcome import Batching, Fault, Outcome
@@ -69,6 +70,7 @@ class Backlog:
         self._settling: set[Item] = set()
         """They have their fate, and a worker still writes it where it is kept: a flush waits for these, too."""
         self._sending = self._batches = 0
+        self.making = Making(is_shared=is_inline)
         self._suspects: set[Item] = set()
         self._prefers_sending = self._prefers_ready = True
         self._exit_barrier: Barrier | None = None
@@ -114,10 +116,11 @@ class Backlog:
         # In turns: neither a long queue nor a steady stream of new packets may hold up the other.
         self._prefers_sending = not self._prefers_sending
         can_send = self._can_send()
-        can_make = self._can_make(can_send)
-        task = self._take_sendable(can_make) if can_send and (self._prefers_sending or not can_make) else None
+        is_more = self._can_make(can_send)
+        can_make = is_more and not self.making.is_at_hand(now)
+        task = self._take_sendable(is_more) if can_send and (self._prefers_sending or not can_make) else None
         if task is None and can_make:
-            task = self._take_new()
+            task = self._take_new(now)
         task = task or self._take_drained(now)
         if task is not None:
             for item in task.items:
@@ -131,6 +134,7 @@ class Backlog:
         """The worker is done with it, whatever came of it; the destination took something, or not."""
         self._sending -= task.sends
         self._batches -= task.is_batch
+        self.making.end(task)
         if was_taken:
             self._wake(self.destination.speed_up())
         if self._exit_barrier is not None and not (self._working or self._settling) and self.destination.is_given_up:
@@ -141,7 +145,7 @@ class Backlog:
         if not (self.inbox or self._parts or self._staged or self.retry_queue.count) or self.is_finished or self.takes_none:
             return None
         if self.has_next:
-            return 0.0
+            return MAX_S if self.making.is_at_hand(now) else 0.0
         return self.destination.drain_in_s(now) if self.retry_queue.has_waiting else None
 
     def _can_send(self) -> bool:
@@ -153,16 +157,17 @@ class Backlog:
         waits = self._parks if self.destination.is_down else self._makes_ahead and self._staged.has_room
         return bool(self.inbox or self._parts) and (can_send or waits)
 
-    def _take_new(self) -> Task:
+    def _take_new(self, now: float) -> Task:
+        self.making.begin(now)
         item = (self.inbox or self._parts).popleft()
         item.is_making = True
         self.counters.taken += 1
-        return Task([item], sends=not (self._makes_ahead or (self.destination.is_down and self._parks)))
+        return Task([item], sends=not (self._makes_ahead or (self.destination.is_down and self._parks)), makes=True)
 
-    def _take_sendable(self, can_make: bool) -> Task | None:
+    def _take_sendable(self, is_more: bool) -> Task | None:
         batching = self._batching()
         # While there is more to be made, packets that have just been made wait for company.
-        staged = 0 if batching is not None and can_make and len(self._staged) < batching.max_items else len(self._staged)
+        staged = 0 if batching is not None and is_more and len(self._staged) < batching.max_items else len(self._staged)
         self._prefers_ready = not self._prefers_ready
         is_ready = self.retry_queue.ready_count > 0 and (self._prefers_ready or not staged)
         line, count = (self.retry_queue, self.retry_queue.ready_count) if is_ready else (self._staged, staged)
@@ -193,6 +198,7 @@ class Backlog:
             return None, []
         if self.destination.is_down and self._parks and not item.is_awaited:
             return None, self._enqueue(item, now, at_head=False)
+        self.making.end(task)
         if task.sends:
             return task, []
         batching = self._batching()
@@ -200,16 +206,10 @@ class Backlog:
         if self._makes_ahead and not item.is_awaited and (is_enough or not self._can_send()):
             self._working.discard(item)
             self._staged.push(item)
-            self._wake(1)
             return None, []
         self._sending += 1
-        return Task(task.items, sends=True), []
-
-    def begin_attempt(self, item: Item) -> None:
-        """Counts an attempt before it is made."""
-        item.begin_attempt(self.counters)
-        if self.retry_queue.count:
-            self._wake(1)  # this worker may be away for long: another one has to keep the time of the next drain
+        task.sends = True
+        return task, []
 
     def deliver(self, item: Item, *, duplicate: bool) -> bool:
         """The destination took the packet. True when it had been down."""
@@ -346,8 +346,7 @@ class Backlog:
         """Starts a drain at once; the barrier clears when every packet that is open now is settled."""
         awaited = [*self.list_open(), *self._settling]
         barrier = Barrier(len(awaited))
-        if exit_by is not None:
-            self._exit_barrier = barrier
+        self._exit_barrier = self._exit_barrier if exit_by is None else barrier
         for item in awaited:
             item.barriers = (*item.barriers, barrier)
         self.destination.begin_flush(now, exit_by=exit_by, has_waiting=self.retry_queue.has_waiting)

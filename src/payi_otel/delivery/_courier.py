@@ -91,7 +91,8 @@ class Courier:
         """One for each submission after shutdown: appending needs no lock."""
         self.crowded_out: list[None] = []
         """One for each submission for which there was no room."""
-        self._busy = 0
+        self._away = 0
+        """Workers that send, or write to a disk."""
         self._slimmed = 0
         self.workers.reset()
         if self.keeper is not None:
@@ -112,16 +113,14 @@ class Courier:
             self._keep(self.keeper)
         with self.lock:
             task = self.backlog.take(time.monotonic())
-            is_last = task is not None and self._become_busy()
         if task is None:
             return False
-        if is_last:
-            self.workers.add(wait=True)  # one that listens while this one sends
-        was_taken = False
+        was_taken = is_away = False
         try:
             placed = task if task.items[0].is_made else self._make(task)
             if placed is not None:
-                task = placed
+                task, is_away = placed, True
+                self._leave()
                 was_taken = self._deliver(task)
         except BaseException:
             with self.lock:
@@ -132,27 +131,35 @@ class Courier:
             raise
         finally:
             with self.lock:
-                self._busy -= 1
+                self._away -= is_away
                 self.backlog.end(task, was_taken=was_taken)
         return True
 
     def _keep(self, keeper: Keeper) -> None:
-        """A disk may take its time: another worker listens meanwhile."""
-        with self.lock:
-            is_last = self._become_busy()
-        if is_last:
-            self.workers.add(wait=True)
+        """A disk may take its time."""
+        self._leave()
         try:
             with guard("keeping packets on disk"):
                 keeper.keep(self.backlog, self.lock)
         finally:
             with self.lock:
-                self._busy -= 1
+                self._away -= 1
 
-    def _become_busy(self) -> bool:
-        """Counts a worker that may be away for long, with the lock held; True when nobody is left to listen."""
-        self._busy += 1
-        return self._busy >= self.workers.count
+    def _leave(self) -> None:
+        """A worker may be away for long: another one listens, and keeps the time of the next drain."""
+        with self.lock:
+            self._away += 1
+            is_last = self._away >= self.workers.count
+            has_more = self.backlog.has_next or self.backlog.retry_queue.count > 0
+        if is_last:
+            self.workers.add(wait=True)
+        elif has_more:
+            self.workers.relieve()
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether a worker looks for work in a moment: none has to be woken for what has been submitted."""
+        return self.backlog.making.is_at_hand(time.monotonic())
 
     @property
     def is_idle(self) -> bool:
@@ -163,7 +170,7 @@ class Courier:
     def rest_s(self) -> float | None:
         """How long there is nothing to do; None: until something is submitted. Called by the workers."""
         with self.lock:
-            is_sending = self._busy > 0
+            is_sending = self._away > 0
             rest_s = self.backlog.rest_s(time.monotonic())
             if self.keeper is not None and not (self.backlog.is_finished or self.stopping.is_set()):
                 rest_s = _sooner(rest_s, self.keeper.rest_s(self.backlog))
@@ -217,7 +224,6 @@ class Courier:
             else:  # given up at shutdown meanwhile, and counted as one
                 self.late.extend([None] * (len(parts) - 1))
         self.settle(item, None)
-        self.workers.call(len(parts))
 
     def _to_held(self, item: Item) -> IngestPacket | EncodedPacket | None:
         if self.is_warm:
@@ -288,7 +294,7 @@ class Courier:
 
     def _send(self, item: Item) -> Outcome:
         with self.lock:
-            self.backlog.begin_attempt(item)
+            item.begin_attempt(self.backlog.counters)
         try:
             outcome = self._send_held(_to_sent(item))
         except Exception as fault:
@@ -307,7 +313,7 @@ class Courier:
     def _send_together(self, items: Sequence[Item]) -> list[Outcome] | Outcome:
         with self.lock:
             for item in items:
-                self.backlog.begin_attempt(item)
+                item.begin_attempt(self.backlog.counters)
         try:
             batch = [held for item in items if isinstance(held := _to_sent(item), EncodedPacket)]
             if self._in_batches is None:

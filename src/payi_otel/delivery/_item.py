@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
+
+from msgspec import Struct
 
 from payi_otel.delivery._segment import Record
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
@@ -58,7 +60,7 @@ class RetrySettings(Protocol):
         ...
 
 
-class Task(NamedTuple):
+class Task(Struct, eq=False):
     """What one worker does next."""
 
     items: list[Item]
@@ -66,6 +68,8 @@ class Task(NamedTuple):
     """A request may be made for it at once."""
     is_batch: bool = False
     """They go in one request."""
+    makes: bool = False
+    """It is one that has yet to be made."""
 
 
 class Barrier:

@@ -98,8 +98,6 @@ class Workers:
         """One for each awakening without a pause."""
         self._pausing: deque[threading.Lock] = deque()
         """Bells of the threads that were called and wait a moment."""
-        self._missed: deque[None] = deque()
-        """One for each call during a pause: it may wake one thread more."""
         self.is_stopped = False
 
     @property
@@ -108,12 +106,14 @@ class Workers:
         return len(self._threads)
 
     def call(self, times: int = 1) -> None:
-        """Wakes so many sleepers, if there are. Takes no lock, and so is safe at any point of any thread."""
-        if self._pausing:
-            self._missed.extend([None] * min(times, self._limit))
-            if self._pausing:  # else the pause ended just now, perhaps without having seen this call
-                return
-        self._ring(times)
+        """Wakes so many sleepers, if there are and nobody is about to look for work. Takes no lock, and so is safe at any point of any
+        thread. What there is to do must be there before it."""
+        if not self._pausing:
+            self._ring(times)
+
+    def relieve(self) -> None:
+        """Wakes one sleeper in the place of a thread that will be away for a while."""
+        self._ring(1, is_urgent=True)
 
     def _ring(self, times: int, *, is_urgent: bool = False) -> None:
         for _ in range(min(times, self._limit)):
@@ -143,15 +143,6 @@ class Workers:
             self._pausing.append(bell)
             if self.is_stopped or not bell.acquire(timeout=self._pause_s):  # not `time.sleep`, which an application's tests may replace
                 _take_back(bell, self._pausing)
-            self._ring(self._take_missed(), is_urgent=True)
-
-    def _take_missed(self) -> int:
-        count = 0
-        with suppress(IndexError):  # another thread's pause ends now, too
-            while self._missed:
-                self._missed.popleft()
-                count += 1
-        return count
 
     def add(self, *, wait: bool = False) -> bool:
         """Starts a thread unless there are enough; False when Python starts none any more (at interpreter exit).

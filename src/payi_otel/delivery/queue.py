@@ -178,7 +178,8 @@ class DeliveryQueue:
                 self._crowd_out(item)
                 return awaited
             backlog.add(item)
-            self._workers.call()
+            if not self._courier.is_at_hand:
+                self._workers.call()
             if not self._workers.count:
                 self._start(item)
             if backlog.is_finished:  # shut down since the check above; the packet counts as dropped
