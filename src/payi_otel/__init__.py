@@ -81,11 +81,13 @@ _LATE = {
 """What recording calls does not need, and where it is; the exporters and the processor load OpenTelemetry's SDK."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATE[name]), name)
-    return value
+if not TYPE_CHECKING:  # a checker that sees it takes any name to be here
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from typing_extensions import assert_type
 
+import payi_otel
 from payi_otel import (
     AsyncPayi,
     Cost,
@@ -161,6 +162,11 @@ def pipeline(provider: TracerProvider) -> None:
     """Our exporters stand where OpenTelemetry wants its own."""
     provider.add_span_processor(BatchSpanProcessor(PayiSpanExporter(api_key="key", use_case_name="shop")))
     provider.add_span_processor(BatchSpanProcessor(PayiFileSpanExporter(file_name="packets.json")))
+
+
+def misspelt() -> Any:
+    """A name that is not there is refused, though some are loaded late."""
+    return payi_otel.payi_instrumnt  # type: ignore[attr-defined]  # pyright: ignore
 
 
 def tested() -> None:
