@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wrapt import register_post_import_hook
-
 from payi_otel._guard import guard, log_fault
+from payi_otel._imports import after_import
 from payi_otel.delivery.stats import Stats
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class AccountMetrics:
         """
         first, self._read = self._read is None, read
         if first:
-            register_post_import_hook(self._make, "opentelemetry.metrics")
+            after_import(self._make, "opentelemetry.metrics")
 
     def _make(self, api: Any) -> None:
         with guard("making metrics"):

@@ -16,9 +16,10 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from opentelemetry.trace import get_tracer
 from packaging.requirements import Requirement
 from packaging.version import Version
-from wrapt import FunctionWrapper, register_post_import_hook
+from wrapt import FunctionWrapper
 
 from payi_otel._guard import guard
+from payi_otel._imports import after_import
 from payi_otel.context.scope import track_by_default
 from payi_otel.instrumentors._http_calls import Route
 from payi_otel.instrumentors._operation import Operation
@@ -150,7 +151,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
                 return
             logger.debug("%s is not installed: its calls are recorded if it is installed and imported later", self.distribution)
         for root in self.roots or (self.module,):
-            register_post_import_hook(partial(self._follow, self._binding), root)
+            after_import(partial(self._follow, self._binding), root)
 
     def _follow(self, binding: Binding, root: Any) -> None:
         """The SDK has been imported: patches what is there of it, and the rest when that is imported."""
@@ -166,7 +167,7 @@ class ProviderInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # opentelem
                 if self.records or patch.keeps_ours:
                     by_module.setdefault(patch.module, []).append(patch)
             for name, patches in by_module.items():  # one hook a module: there are ten times as many patches
-                register_post_import_hook(partial(self._apply_all, tuple(patches), binding), name)
+                after_import(partial(self._apply_all, tuple(patches), binding), name)
 
     def _meets_sdk(self, binding: Binding) -> bool:
         """Notes the SDK's version once it is there; False, and said once, where it is not supported."""
