@@ -6,9 +6,10 @@ the global one, so an application that sets up OpenTelemetry later is not in its
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache, wraps
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
     from payi_otel.processors._attached import Attached, PrivateTracerProvider
+
+_lock = RLock()
+"""Held while a provider is joined. That loads OpenTelemetry's SDK, in the midst of which this thread may begin a span of its own (the
+garbage collector ends a stream), and another may fork: it waits, for in its child nobody would give back this lock or an import's."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class JoiningTracerProvider(trace.TracerProvider):
@@ -34,7 +41,7 @@ class JoiningTracerProvider(trace.TracerProvider):
         """
         self._make_processor: Callable[[], SpanProcessor] | None = cache(make_processor)
         self._attached: list[Attached] = []
-        self._lock = Lock()
+        self._is_joining = False
         self._private: PrivateTracerProvider | None = None
         if otlp is not None:
             from payi_otel.processors._attached import PrivateTracerProvider
@@ -53,11 +60,14 @@ class JoiningTracerProvider(trace.TracerProvider):
         provider = trace.get_tracer_provider()
         if provider is self._joined or not hasattr(provider, "add_span_processor"):
             return self._joined
-        with self._lock:  # added twice, every call would become two packets
+        with _lock:  # added twice, every call would become two packets
+            if self._is_joining:
+                return self._joined
             if provider is not self._joined:
+                self._is_joining = True
                 with guard("joining the application's tracer provider"):
                     self._join(provider)
-                self._joined = provider
+                self._joined, self._is_joining = provider, False
         return provider
 
     def _join(self, provider: Any) -> None:
@@ -69,7 +79,7 @@ class JoiningTracerProvider(trace.TracerProvider):
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
         self._unfollow()
-        with self._lock:
+        with _lock:
             self._make_processor = None
         for attached in self._attached:
             attached.processor = None
