@@ -149,6 +149,7 @@ class SyncOverAsyncTransport(_Transport):
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         """One request and its answer, the body as it came, so that httpx decodes it once."""
+        request.extensions = {name: value for name, value in request.extensions.items() if name != "trace"}  # it is to be awaited here
         response = await self._transport.handle_async_request(request)
         try:
             body = b"".join([part async for part in response.stream])  # type: ignore[union-attr]  # an async transport's stream is one

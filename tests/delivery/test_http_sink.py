@@ -20,7 +20,7 @@ import pytest
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 from ports import reserved_port
 
-from payi_otel.clients import Payi, to_target
+from payi_otel.clients import AsyncPayi, Payi, to_target
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
 from payi_otel.exporters import _answers, _wire
 from payi_otel.exporters._quiet_http import own_request
@@ -217,6 +217,21 @@ class TestWire:
         sink.close()
         assert len(server.packets) == 5
         assert len(connects) == 1
+
+    def test_an_awaited_transport_is_handed_nothing_to_await(self, http: Any, server: IngestServer) -> None:
+        """An `AsyncClient`'s own, which stands before the library's."""
+
+        class Passing(http.AsyncBaseTransport):
+            inner = http.AsyncHTTPTransport(limits=http.Limits(max_keepalive_connections=0))
+
+            async def handle_async_request(self, request: Any) -> Any:
+                return await self.inner.handle_async_request(request)
+
+        client = http.AsyncClient(transport=Passing())
+        sink = HttpSink(to_target(AsyncPayi(api_key=server.api_key, base_url=server.url, http_client=client), {}))
+        outcome = sink.deliver(make_packet())
+        sink.close()
+        assert outcome.fate is Fate.DELIVERED
 
     def test_a_base_url_may_have_a_path(self, server: IngestServer) -> None:
         """A gateway's."""
