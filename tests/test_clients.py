@@ -578,6 +578,23 @@ def test_a_transport_that_can_only_be_awaited_runs_on_one_loop_of_its_own(http: 
     assert "payi-otel-async-transport" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.parametrize("name", ["httpx2", "httpcore2"])
+def test_a_damaged_httpx2_is_not_used(name: str) -> None:
+    """An application that does not need it goes on by httpx, and so do we."""
+    code = f"""
+import sys
+class Damaged:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise RuntimeError("damaged")
+sys.meta_path.insert(0, Damaged())
+from payi_otel._http_library import http_library
+print(http_library().__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("httpx\n", "")
+
+
 def test_an_awaited_transport_can_be_used_inside_a_running_loop(http: Any) -> None:
     """The running loop waits, as for any synchronous call, and is not the one that is used."""
 

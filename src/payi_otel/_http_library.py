@@ -8,6 +8,7 @@ The two have the same names and signatures for all that is used here, so that an
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -23,17 +24,14 @@ def http_library() -> ModuleType:
     on a module that another thread is still importing; and a class that is made of text (a named tuple, a dataclass) in the moment of a
     Ctrl-C has Python forget that it was one, and end with another status.
     """
-    try:
-        library = import_module("httpx2")
-    except ImportError:
-        library = _import_httpx()
-    import_module(_CORES[library.__name__])
-    return library
+    with suppress(Exception):  # not installed, or damaged: the application may do without it, and so do we
+        return _with_core(import_module("httpx2"))
+    return _with_core(_import_httpx())
 
 
 def library_of(client: object) -> ModuleType:
     """The library whose client this is, or whose client it is made of."""
-    return import_module(next(root for cls in type(client).__mro__ if (root := _root_of(cls)) in _CORES))
+    return import_module(next(root for cls in _classes_of(client) if (root := _root_of(cls)) in _CORES))
 
 
 def names_of(thing: object) -> frozenset[str]:
@@ -41,7 +39,17 @@ def names_of(thing: object) -> frozenset[str]:
 
     By name and not by class: neither library is imported for it.
     """
-    return frozenset(cls.__name__ for cls in type(thing).__mro__ if _root_of(cls) in _CORES)
+    return frozenset(cls.__name__ for cls in _classes_of(thing) if _root_of(cls) in _CORES)
+
+
+def _with_core(library: ModuleType) -> ModuleType:
+    import_module(_CORES[library.__name__])
+    return library
+
+
+def _classes_of(thing: object) -> tuple[type, ...]:
+    """As `isinstance` sees them: a proxy around a client says that it is one."""
+    return thing.__class__.__mro__
 
 
 def _root_of(cls: type) -> str:

@@ -19,6 +19,7 @@ import delivery_fakes
 import pytest
 from delivery_fakes import Retry, Target, make_packet, running, submit, wait_for
 from ports import reserved_port
+from wrapt import ObjectProxy
 
 from payi_otel.clients import AsyncPayi, Payi, to_target
 from payi_otel.delivery.outcome import Fate, Fault, Outcome
@@ -232,6 +233,18 @@ class TestWire:
         outcome = sink.deliver(make_packet())
         sink.close()
         assert outcome.fate is Fate.DELIVERED
+
+    @pytest.mark.parametrize(("make", "kind"), [(Payi, "Client"), (AsyncPayi, "AsyncClient")])
+    def test_a_proxy_around_a_client_is_one(self, http: Any, server: IngestServer, make: Any, kind: str) -> None:
+        """As `isinstance` says: instrumentations stand around clients so."""
+        client = getattr(http, kind)()
+        target = to_target(make(api_key=server.api_key, base_url=server.url, http_client=ObjectProxy(client)), {})
+        sink = HttpSink(target)
+        outcome = sink.deliver(make_packet())
+        sink.close()
+        if not target.owns_client:
+            client.close()
+        assert (outcome.fate, target.owns_client) == (Fate.DELIVERED, kind == "AsyncClient")
 
     def test_a_base_url_may_have_a_path(self, server: IngestServer) -> None:
         """A gateway's."""
