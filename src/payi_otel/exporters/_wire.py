@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from payi_otel._json import to_json, to_text
+from payi_otel._large import SLICE
 from payi_otel.context._header_text import escaped_ids, is_plain, to_escaped
 from payi_otel.delivery._encode import has_long_texts, length_of, to_wire_body, to_wire_json
 from payi_otel.delivery.outcome import EncodedPacket, Outcome
@@ -68,7 +69,7 @@ def encode(packet: IngestPacket, *, is_limited: bool = True) -> EncodedPacket:
     body = to_wire_body(packet.body)
     if len(str(body.get("provider_response_id", ""))) > _MAX_ID_CHARS:
         body["provider_response_id"] = response_id
-    is_long = has_long_texts(body)
+    is_long = has_long_texts(body) or _has_long_properties(body)
     if is_limited and is_long:
         _cut_texts(body)
     json = to_wire_json(body)
@@ -111,6 +112,16 @@ def _cut_texts(body: dict[str, Any]) -> bool:
         properties = body.get("properties")
         body["properties"] = {**(properties if isinstance(properties, Mapping) else {}), TRUNCATED: ",".join(cut)}
     return bool(cut)
+
+
+def _has_long_properties(body: Mapping[str, Any]) -> bool:
+    """Whether what else may be long, being the application's own, is too long to be encoded before it is cut."""
+    texts = [body.get("provider_request_reasoning_json")]
+    for name in _PROPERTIES:
+        values = body.get(name)
+        if isinstance(values, Mapping):
+            texts += values.values()
+    return length_of(texts) > SLICE
 
 
 def _fit(values: list[Any]) -> int:
