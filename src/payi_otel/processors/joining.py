@@ -65,9 +65,12 @@ class JoiningTracerProvider(trace.TracerProvider):
                 return self._joined
             if provider is not self._joined:
                 self._is_joining = True
-                with guard("joining the application's tracer provider"):
-                    self._join(provider)
-                self._joined, self._is_joining = provider, False
+                try:
+                    with guard("joining the application's tracer provider"):
+                        self._join(provider)
+                finally:
+                    self._is_joining = False
+                self._joined = provider
         return provider
 
     def _join(self, provider: Any) -> None:
