@@ -43,7 +43,7 @@ class Runtime:
         self._forwarding = forwarding
         self.queue = queue
         wanted = _with_same_service(settings.instruments)
-        self._leave_unclaimed = feed_unclaimed(queue, first=True)
+        self._leave_unclaimed = feed_unclaimed(queue, first=True)  # as the processor does, too, once there is a pipeline
         self._processor: RetryQueueSpanProcessor | None = None
         self._categories = wanted
         self.provider = JoiningTracerProvider(self._make_processor, otlp_processor(settings.exit_timeout_s))

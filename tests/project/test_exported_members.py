@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import payi_otel
 
@@ -57,3 +59,11 @@ def test_every_name_is_there() -> None:
     """A name in `__all__` can be imported, and `dir` shows it."""
     assert all(getattr(payi_otel, name) is not None for name in payi_otel.__all__)
     assert set(payi_otel.__all__) <= set(dir(payi_otel))
+
+
+def test_late_names_are_declared_to_checkers() -> None:
+    """What `__getattr__` gives is imported for type checkers, from the same module."""
+    tree = ast.parse(Path(payi_otel.__file__).read_text())
+    (declared,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [node for node in declared.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in imports for alias in node.names} == payi_otel._LATE

@@ -381,7 +381,9 @@ class Courier:
 
 def _sooner(one_s: float | None, other_s: float | None) -> float | None:
     """None is never."""
-    return other_s if one_s is None else one_s if other_s is None else min(one_s, other_s)
+    if one_s is None or other_s is None:
+        return other_s if one_s is None else one_s
+    return min(one_s, other_s)
 
 
 def _to_sent(item: Item) -> IngestPacket | EncodedPacket | None:

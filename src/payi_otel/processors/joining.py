@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ class JoiningTracerProvider(trace.TracerProvider):
             make_processor: Makes ours, at the first provider that is joined: OpenTelemetry's SDK is loaded for none.
             otlp: Where spans also go while the application has no provider.
         """
-        self._make_processor: Callable[[], SpanProcessor] | None = cache(make_processor)
+        self._make_processor: Callable[[], SpanProcessor] | None = make_processor
+        self._processor: SpanProcessor | None = None
         self._attached: list[Attached] = []
         self._is_joining = False
         self._private: PrivateTracerProvider | None = None
@@ -76,8 +77,11 @@ class JoiningTracerProvider(trace.TracerProvider):
     def _join(self, provider: Any) -> None:
         from payi_otel.processors._attached import attach
 
-        if self._make_processor is not None:
-            self._attached.append(attach(self._make_processor(), provider))
+        if self._make_processor is None:  # we have left
+            return
+        if self._processor is None:
+            self._processor = self._make_processor()
+        self._attached.append(attach(self._processor, provider))
 
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
