@@ -75,6 +75,30 @@ def test_a_worker_that_hangs_holds_up_no_other_packet(monkeypatch: pytest.Monkey
     assert sorted(ids(sink.packets)) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_is_ended_leaves_its_work_to_another() -> None:
+    """By a log handler of the application's that raises `SystemExit`, for one."""
+
+    class Ending(Converter):
+        def __call__(self, payload: IngestPacket) -> IngestPacket:
+            """The first thread is ended."""
+            super().__call__(payload)
+            if self.begun == [payload]:
+                raise SystemExit
+            return payload
+
+    sink, convert = CapturingSink(), Ending()
+    with running(sink, convert=convert) as queue:
+        warm(queue)
+        submit(queue, make_packet(1))
+        wait_for(lambda: convert.begun)
+        submit(queue, make_packet(2))
+        convert.may_go_on.set()
+        wait_for(lambda: ids(sink.packets) == ["0", "2"])
+        assert queue.flush(30)
+    assert queue.stats().dropped == {"internal_error": 1}
+
+
 def test_a_flush_waits_for_no_worker_that_hangs() -> None:
     """But for the packet that it makes: the log handler itself may flush."""
     sink, convert = CapturingSink(), Converter()

@@ -213,6 +213,12 @@ def _run(workers: Workers) -> None:
     with quiet(), in_background():
         try:
             _take_turns(workers)
+        except SystemExit:  # of a log handler of the application's, or the like: this thread ends, and its work goes on
+            workers.leave()
+            workers.relieve()
+            if not workers.count:
+                workers.add()
+            raise
         finally:
             workers.leave()
 
