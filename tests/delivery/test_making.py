@@ -75,7 +75,6 @@ def test_a_worker_that_hangs_holds_up_no_other_packet(monkeypatch: pytest.Monkey
     assert sorted(ids(sink.packets)) == ["0", "1", "2", "3"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_worker_that_is_ended_leaves_its_work_to_another() -> None:
     """By a log handler of the application's that raises `SystemExit`, for one."""
 

@@ -72,7 +72,9 @@ class KeepingQueue:
 
 @pytest.fixture(autouse=True)
 def tracked() -> Iterator[None]:
-    """Calls are tracked; nothing is remembered from one test to the next."""
+    """Calls are tracked; nothing is remembered from one test to the next, nor of what a thread of another one did since."""
+    registry._others.clear()
+    sightings.clear()
     set_defaults(Scope(user_id="ada"))
     yield
     unset_defaults()

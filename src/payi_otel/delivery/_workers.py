@@ -218,7 +218,6 @@ def _run(workers: Workers) -> None:
             workers.relieve()
             if not workers.count:
                 workers.add()
-            raise
         finally:
             workers.leave()
 
