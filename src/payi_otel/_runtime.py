@@ -46,7 +46,7 @@ class Runtime:
         self._leave_unclaimed = feed_unclaimed(queue, first=True)  # as the processor does, too, once there is a pipeline
         self._processor: RetryQueueSpanProcessor | None = None
         self._categories = wanted
-        self.provider = JoiningTracerProvider(self._make_processor, otlp_processor(settings.exit_timeout_s))
+        self.provider = JoiningTracerProvider(self._get_processor, otlp_processor(settings.exit_timeout_s))
         self._started = _start_instrumentors(self.provider, settings, wanted, is_launched=is_implicit)
         requests.start(settings.host_mappings, _categories_of(self.instrumentors, wanted), _host_of(queue.sink))
         self._threading: Any = None
@@ -65,10 +65,11 @@ class Runtime:
             instrumentor.instrument(skip_dep_check=True)
             self._threading = instrumentor
 
-    def _make_processor(self) -> RetryQueueSpanProcessor:
-        from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
+    def _get_processor(self) -> RetryQueueSpanProcessor:
+        if self._processor is None:
+            from payi_otel.processors.retry_queue import RetryQueueSpanProcessor
 
-        self._processor = RetryQueueSpanProcessor(self.queue, categories=self._categories)
+            self._processor = RetryQueueSpanProcessor(self.queue, categories=self._categories)
         return self._processor
 
     @property

@@ -32,15 +32,14 @@ if hasattr(os, "register_at_fork"):
 class JoiningTracerProvider(trace.TracerProvider):
     """Gives tracers that start their spans wherever the application's spans are started at that moment."""
 
-    def __init__(self, make_processor: Callable[[], SpanProcessor], otlp: SpanProcessor | None = None) -> None:
+    def __init__(self, get_processor: Callable[[], SpanProcessor], otlp: SpanProcessor | None = None) -> None:
         """Joins the application's provider, now or as soon as it is set.
 
         Args:
-            make_processor: Makes ours, at the first provider that is joined: OpenTelemetry's SDK is loaded for none.
+            get_processor: Gives ours, for each provider that is joined: OpenTelemetry's SDK is loaded for none.
             otlp: Where spans also go while the application has no provider.
         """
-        self._make_processor: Callable[[], SpanProcessor] | None = make_processor
-        self._processor: SpanProcessor | None = None
+        self._get_processor: Callable[[], SpanProcessor] | None = get_processor
         self._attached: list[Attached] = []
         self._is_joining = False
         self._private: PrivateTracerProvider | None = None
@@ -77,17 +76,14 @@ class JoiningTracerProvider(trace.TracerProvider):
     def _join(self, provider: Any) -> None:
         from payi_otel.processors._attached import attach
 
-        if self._make_processor is None:  # we have left
-            return
-        if self._processor is None:
-            self._processor = self._make_processor()
-        self._attached.append(attach(self._processor, provider))
+        if self._get_processor is not None:  # else we have left
+            self._attached.append(attach(self._get_processor(), provider))
 
     def leave(self) -> None:
         """Takes our processor out of every provider: another one, of a later `payi_instrument()`, is then the only one."""
         self._unfollow()
         with _lock:
-            self._make_processor = None
+            self._get_processor = None
         for attached in self._attached:
             attached.processor = None
         if self._private is not None:
