@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -42,13 +44,20 @@ def warm(queue: DeliveryQueue) -> None:
     assert queue.flush(30)
 
 
-def test_one_worker_makes_all_packets() -> None:
-    """Others would only wait for the interpreter, and for each other."""
-    sink, convert = CapturingSink(), Converter()
+@contextmanager
+def making_the_first(sink: CapturingSink, convert: Converter) -> Iterator[DeliveryQueue]:
+    """A queue of which a worker is at packet 1, until that may go on."""
     with running(sink, convert=convert) as queue:
         warm(queue)
         submit(queue, make_packet(1))
         wait_for(lambda: convert.begun)
+        yield queue
+
+
+def test_one_worker_makes_all_packets() -> None:
+    """Others would only wait for the interpreter, and for each other."""
+    sink, convert = CapturingSink(), Converter()
+    with making_the_first(sink, convert) as queue:
         submit(queue, *map(make_packet, range(2, 9)))
         time.sleep(NOTHING_S)
         assert len(convert.begun) == 1
@@ -62,10 +71,7 @@ def test_a_worker_that_hangs_holds_up_no_other_packet(monkeypatch: pytest.Monkey
     for module in (_making, _backlog):
         monkeypatch.setattr(module, "MAX_S", NOTHING_S)
     sink, convert = CapturingSink(), Converter()
-    with running(sink, convert=convert) as queue:
-        warm(queue)
-        submit(queue, make_packet(1))
-        wait_for(lambda: convert.begun)
+    with making_the_first(sink, convert) as queue:
         submit(queue, make_packet(2))
         time.sleep(2 * NOTHING_S)
         submit(queue, make_packet(3))
@@ -87,10 +93,7 @@ def test_a_worker_that_is_ended_leaves_its_work_to_another() -> None:
             return payload
 
     sink, convert = CapturingSink(), Ending()
-    with running(sink, convert=convert) as queue:
-        warm(queue)
-        submit(queue, make_packet(1))
-        wait_for(lambda: convert.begun)
+    with making_the_first(sink, convert) as queue:
         submit(queue, make_packet(2))
         convert.may_go_on.set()
         wait_for(lambda: ids(sink.packets) == ["0", "2"])
@@ -101,10 +104,7 @@ def test_a_worker_that_is_ended_leaves_its_work_to_another() -> None:
 def test_a_flush_waits_for_no_worker_that_hangs() -> None:
     """But for the packet that it makes: the log handler itself may flush."""
     sink, convert = CapturingSink(), Converter()
-    with running(sink, convert=convert) as queue:
-        warm(queue)
-        submit(queue, make_packet(1))
-        wait_for(lambda: convert.begun)
+    with making_the_first(sink, convert) as queue:
         submit(queue, make_packet(2))
         assert not queue.flush(NOTHING_S)
         convert.may_go_on.set()

@@ -37,6 +37,16 @@ def start(file_name=sys.argv[1]):
     import payi_otel
     payi_otel.payi_instrument(config={"offline_instrumentation": {"file_name": file_name}})
     return payi_otel._bootstrap._runtime.provider.get_tracer("payi_otel.test")
+
+def start_amid_import(name, of):
+    import payi_otel  # so that no import of its own waits
+    sys.meta_path.insert(0, Slowly(name, pause))
+    other = threading.Thread(target=lambda: __import__(of))
+    other.start()
+    begun.wait(10)
+    threading.Timer(0.5, go.set).start()
+    start()
+    other.join()
 """
 
 
@@ -51,14 +61,7 @@ def run(code: str, tmp_path: Path) -> str:
 def test_metrics_that_another_thread_is_importing_are_waited_for(tmp_path: Path) -> None:
     """Else there would be none for as long as the process lives."""
     code = """
-import payi_otel
-sys.meta_path.insert(0, Slowly("opentelemetry.metrics._internal", pause))
-other = threading.Thread(target=lambda: __import__("opentelemetry.metrics"))
-other.start()
-begun.wait(10)
-threading.Timer(0.5, go.set).start()
-start()
-other.join()
+start_amid_import("opentelemetry.metrics._internal", of="opentelemetry.metrics")
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -73,14 +76,8 @@ def test_an_sdk_that_another_thread_is_importing_is_waited_for(tmp_path: Path) -
     """Else its methods would be looked for before they are there, and said to be missing."""
     pytest.importorskip("botocore")
     code = """
+start_amid_import("botocore.args", of="botocore.client")
 import payi_otel
-sys.meta_path.insert(0, Slowly("botocore.args", pause))
-other = threading.Thread(target=lambda: __import__("botocore.client"))
-other.start()
-begun.wait(10)
-threading.Timer(0.5, go.set).start()
-start()
-other.join()
 print([len(one.wrapped) for one in payi_otel.instrumented() if one.name == "payi_bedrock"])
 """
     assert run(code, tmp_path) == "[4]\n"
