@@ -37,6 +37,7 @@ ANSWER = {
 }
 WAITING = "q" * 2_600
 """A prompt whose packet has 4 KB."""
+MOMENT_S = 0.001
 HUGE = "The quick brown fox jumps over the lazy dog.\n" * 220_000
 """10 MB."""
 HUGE_IMAGE = "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAA" * 410_000
@@ -80,9 +81,14 @@ class Calls:
             await asyncio.sleep(THINKING_S)
             return answer(request)
 
+        def answer_in_a_moment(request: Any) -> Any:
+            time.sleep(MOMENT_S)
+            return answer(request)
+
         transport = httpx2.MockTransport(answer)
         arguments: dict[str, Any] = {"api_key": "k", "base_url": "http://provider.test/v1", "max_retries": 0}
         self.client = openai.OpenAI(**arguments, http_client=httpx2.Client(transport=transport))
+        self._busy = openai.OpenAI(**arguments, http_client=httpx2.Client(transport=httpx2.MockTransport(answer_in_a_moment)))
         self._asynchronous = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=transport))
         self._slow = lambda: openai.AsyncOpenAI(**arguments, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(answer_later)))
         self._messages = [{"role": "user", "content": "Hello."}]
@@ -98,8 +104,8 @@ class Calls:
         self.client.chat.completions.create(model=MODEL, messages=self._large)  # type: ignore[call-overload]
 
     def waiting(self) -> None:
-        """The same with a packet of 4 KB."""
-        self.client.chat.completions.create(model=MODEL, messages=self._waiting)  # type: ignore[call-overload]
+        """One with a packet of 4 KB, to a provider that takes a moment: a worker of ours may be at work meanwhile, as behind any call."""
+        self._busy.chat.completions.create(model=MODEL, messages=self._waiting)  # type: ignore[call-overload]
 
     def stream(self) -> None:
         """A stream of `CHUNKS`, read to its end; its usage is asked for, so that every subject does the same."""
