@@ -52,7 +52,8 @@ def start_amid_import(name, of):
 
 def run(code: str, tmp_path: Path) -> str:
     """What a program prints that must say nothing else."""
-    command = [sys.executable, "-c", SLOWLY + code, str(tmp_path / "packets.json")]
+    quiet = "ignore:This process:DeprecationWarning"  # is multi-threaded, and forks: Python says so from 3.12 on
+    command = [sys.executable, "-W", quiet, "-c", SLOWLY + code, str(tmp_path / "packets.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -15,6 +15,8 @@ try:
 except ImportError:
     Mistral = pytest.importorskip("mistralai").Mistral
 
+pytestmark = pytest.mark.filterwarnings("ignore:ast:DeprecationWarning")  # of a dependency of the SDK's, on Python 3.12 and 3.13
+
 USAGE = {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 111, "connector_tokens": 100, "connectors": {"web_search": 2}}
 UNITS = {"text": {"input": 108, "output": 3}, "web_search_request": {"input": 0, "output": 2}}
 CALL = {"type": "function.call", "tool_call_id": "c1", "name": "f", "arguments": "{}", "object": "entry"}
