@@ -482,7 +482,9 @@ def test_however_a_program_ends_the_doctor_says_how(world: dict[str, Any], code:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_signal_to_the_doctor_is_the_programs(world: dict[str, Any], ingest: IngestServer) -> None:
     """Its packets are delivered, and the doctor says what it has seen."""
-    (world["cwd"] / "app.py").write_text(RECORDED + "\nprint('ready', flush=True)\nimport time\ntime.sleep(60)")
+    # In short sleeps: one that begins in the very moment of a signal is slept to its end.
+    waits = "import time\nfor _ in range(600):\n    time.sleep(0.1)"
+    (world["cwd"] / "app.py").write_text(f"{RECORDED}\nprint('ready', flush=True)\n{waits}")
     line = [sys.executable, "-c", "import sys; from payi_otel.cli import main; sys.exit(main())", "doctor", "--", sys.executable, "app.py"]
     environ = {**os.environ, **OURS, **{name: value for name, value in world.items() if name != "cwd"}}
     process = subprocess.Popen(line, env=environ, cwd=world["cwd"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
