@@ -53,7 +53,8 @@ _PROMPT_KEYS = ("system", "messages", "tools")
 def read_message(message: Any, usage: Any = None) -> Answer:
     """A `Message`, as an object or as JSON; `usage` where it stands elsewhere (a stream's, put together)."""
     usage = get(message, "usage") if usage is None else usage
-    reason, model, message_id = get(message, "stop_reason"), text_of(get(message, "model")) or None, text_of(get(message, "id")) or None
+    reason, message_id = get(message, "stop_reason"), text_of(get(message, "id")) or None
+    model, fell_back = _served_by(usage, text_of(get(message, "model")) or None)
     tier, geo = get(usage, "service_tier"), get(usage, "inference_geo")
     return Answer(
         response_id=message_id,
@@ -64,6 +65,7 @@ def read_message(message: Any, usage: Any = None) -> Answer:
         resource_scope=f"datazone.{geo}" if isinstance(geo, str) and geo and geo not in _NO_GEO else None,
         properties=_properties(usage),
         others=_others(usage, model),
+        fell_back=fell_back or _has_seam(get(message, "content")),
     )
 
 
@@ -123,6 +125,23 @@ def _counts(usage: Any, problems: list[str]) -> dict[str, int]:
         "output": output,
         "thinking": thinking,
     }
+
+
+def _served_by(usage: Any, model: str | None) -> tuple[str | None, bool]:
+    """The model whose tokens the totals are, and whether it is a fallback: a stream's start names the model that then declined."""
+    by_kind: dict[Any, list[str]] = {}
+    for iteration in get(usage, "iterations") or ():
+        if (other := text_of(get(iteration, "model"))) is not None:
+            by_kind.setdefault(get(iteration, "type"), []).append(other)
+    fallbacks, own = by_kind.get("fallback_message", []), by_kind.get("message", [])
+    if fallbacks:
+        return model if model in fallbacks else fallbacks[-1], True
+    return own[-1] if own else model, len(set(own)) > 1
+
+
+def _has_seam(content: Any) -> bool:
+    """Whether a block says that another model goes on; the SDK's own fallbacks put one there, and no iterations into a whole message."""
+    return isinstance(content, list) and any(get(block, "type") == "fallback" for block in content)
 
 
 def _others(usage: Any, model: str | None) -> tuple[OtherCall, ...]:

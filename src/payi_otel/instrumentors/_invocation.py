@@ -102,6 +102,8 @@ class Answer(Struct):
     properties: Mapping[str, str] = field(default_factory=dict)
     """Facts for the packet's properties."""
     others: Sequence[OtherCall] = ()
+    fell_back: bool = False
+    """`model` answered for the one that was asked, and is what is priced."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -252,6 +254,8 @@ class Invocation:
         payload.http_status = None if answer.refused else status
         payload.response_id, payload.response_model = answer.response_id, answer.model
         payload.usage, payload.service_tier = answer.usage, answer.service_tier
+        if answer.fell_back and answer.model is not None:
+            payload.model = answer.model
         if not answer.unbilled:
             remember(answer.response_id, payload.ticket)
         payload.resource_scope = answer.resource_scope

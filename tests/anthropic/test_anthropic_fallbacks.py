@@ -1,0 +1,83 @@
+"""Fallbacks of Claude's: each model's tokens are billed once, at that model's price, whoever asked the second one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from provider_server import ProviderServer, Reply
+
+anthropic = pytest.importorskip("anthropic")
+
+ASKED, SERVED = "claude-fable-5", "claude-opus-4-8"
+ASK: dict[str, Any] = {"model": ASKED, "max_tokens": 9, "messages": [{"role": "user", "content": "Say hello."}]}
+HEAD = {"id": "msg_1", "type": "message", "role": "assistant", "stop_sequence": None}
+DECLINED = {"type": "message", "model": ASKED, "input_tokens": 10, "output_tokens": 3}
+ANSWERED = {"type": "fallback_message", "model": SERVED, "input_tokens": 20, "output_tokens": 7}
+TOTALS = {"input_tokens": 20, "output_tokens": 7}
+SAID = [{"type": "text", "text": "Hello."}]
+BILLED = {"msg_1": (SERVED, {"text": (20, 7)}), "msg_1.message.1": (ASKED, {"text": (10, 3)})}
+
+
+def message(**more: Any) -> dict[str, Any]:
+    """A whole message, of the fallback's."""
+    return {**HEAD, "model": SERVED, "content": SAID, "stop_reason": "end_turn", "usage": TOTALS, **more}
+
+
+def billed(packets: list[dict[str, Any]]) -> dict[str, tuple[str, dict[str, tuple[int, int]]]]:
+    """Model and units by the id of a packet."""
+    bodies = [packet["body"] for packet in packets]
+    pairs = [{name: (unit["input"], unit["output"]) for name, unit in body["units"].items()} for body in bodies]
+    return {body["provider_response_id"]: (body["resource"], units) for body, units in zip(bodies, pairs, strict=True)}
+
+
+@pytest.fixture
+def client(provider: ProviderServer) -> Iterator[Any]:
+    """A client that retries nothing."""
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as one:
+        yield one
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_the_model_that_answered_is_priced(raw: bool, client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Not the one that was asked and declined, whose part is a packet of its own."""
+    instrument()
+    provider.script(Reply(message(usage={**TOTALS, "iterations": [DECLINED, ANSWERED]})))
+    messages = client.beta.messages.with_raw_response if raw else client.beta.messages
+    messages.create(**ASK, extra_body={"fallbacks": [{"model": SERVED}]})
+    assert billed(packets(2)) == BILLED
+
+
+@pytest.mark.parametrize("started", [ASKED, SERVED])
+def test_a_stream_that_changes_its_model_is_billed_once(started: str, client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Its start names the model that declines in the middle of it: the totals are the other's."""
+    instrument()
+    begun = {**HEAD, "model": started, "content": [], "stop_reason": None, "usage": {"input_tokens": 10, "output_tokens": 1}}
+    ended = {"stop_reason": "end_turn", "stop_sequence": None}
+    events = [
+        {"type": "message_start", "message": begun},
+        {"type": "message_delta", "delta": ended, "usage": {**TOTALS, "iterations": [DECLINED, ANSWERED]}},
+        {"type": "message_stop"},
+    ]
+    provider.script(Reply(events=events, done=False))
+    list(client.beta.messages.create(**ASK, stream=True, extra_body={"fallbacks": [{"model": SERVED}]}))
+    assert billed(packets(2)) == BILLED
+
+
+def test_where_all_declined_the_totals_are_the_last_ones(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """No iteration is a fallback's then: all of them are messages."""
+    instrument()
+    iterations = [DECLINED, {**ANSWERED, "type": "message"}]
+    provider.script(Reply(message(model=ASKED, stop_reason="refusal", usage={**TOTALS, "iterations": iterations})))
+    client.beta.messages.create(**ASK, extra_body={"fallbacks": [{"model": SERVED}]})
+    assert billed(packets(2)) == BILLED
+
+
+def test_turns_of_one_model_are_one_packet(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Of the provider's own tools; the name that was asked for stays the price's, for it may be mapped."""
+    instrument()
+    turns = [{**DECLINED, "model": f"{ASKED}-20260901"}, {**DECLINED, "model": f"{ASKED}-20260901"}]
+    provider.script(Reply(message(model=f"{ASKED}-20260901", usage={**TOTALS, "iterations": turns})))
+    client.beta.messages.create(**ASK)
+    assert billed(packets(1)) == {"msg_1": (ASKED, {"text": (20, 7)})}
