@@ -81,3 +81,21 @@ def test_turns_of_one_model_are_one_packet(client: Any, provider: Any, instrumen
     provider.script(Reply(message(model=f"{ASKED}-20260901", usage={**TOTALS, "iterations": turns})))
     client.beta.messages.create(**ASK)
     assert billed(packets(1)) == {"msg_1": (ASKED, {"text": (20, 7)})}
+
+
+@pytest.fixture
+def middleware() -> Any:
+    """The SDK's own, which asks another model where one refuses."""
+    return pytest.importorskip("anthropic.lib.middleware").BetaRefusalFallbackMiddleware([{"model": SERVED}])
+
+
+def test_a_response_that_a_middleware_has_read_is_billed(middleware: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """Nothing of it is left to be seen when the caller reads it."""
+    instrument()
+    provider.script(Reply(message()))
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0, middleware=[middleware]) as client:
+        with client.beta.messages.with_streaming_response.create(**ASK) as response:
+            assert response.parse().usage.input_tokens == 20
+    (packet,) = packets()
+    assert packet["body"]["units"] == {"text": {"input": 20, "output": 7}}
+    assert packet["body"]["provider_response_id"] == "msg_1"

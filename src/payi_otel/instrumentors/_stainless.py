@@ -83,7 +83,7 @@ class StainlessOperation(Operation):
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """A raw response's JSON."""
-        if invocation.request.raw != "read":
+        if invocation.request.raw == "no":
             return result
         return to_value(invocation.exchange.response_body() or getattr(result, "content", b"{}"))
 
@@ -99,7 +99,7 @@ class StainlessOperation(Operation):
             else:
                 tap_iterator(result, tap, is_async=is_async)
                 tap_response(result.response, tap, sieve, is_async=is_async)
-        elif request.raw == "lazy":
+        elif request.raw == "lazy" and not hasattr(result.http_response, "_content"):  # which a middleware may have read
             tap = Tap(invocation, BodyReader(self.read_answer, self.body_content))
             tap_response(result.http_response, tap, BodySieve(tap), is_async=is_async)
         else:
