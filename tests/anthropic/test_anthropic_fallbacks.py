@@ -83,19 +83,59 @@ def test_turns_of_one_model_are_one_packet(client: Any, provider: Any, instrumen
     assert billed(packets(1)) == {"msg_1": (ASKED, {"text": (20, 7)})}
 
 
+REFUSED = {"type": "refusal", "category": "cyber", "fallback_credit_token": "t", "fallback_has_prefill_claim": False}
+FIRST = message(model=ASKED, content=[], stop_reason="refusal", stop_details=REFUSED, usage={"input_tokens": 10, "output_tokens": 3})
+BY_THE_SDK = {"msg_2": (SERVED, {"text": (20, 7)}), "msg_2.request.1": (ASKED, {"text": (10, 3)})}
+
+
 @pytest.fixture
 def middleware() -> Any:
     """The SDK's own, which asks another model where one refuses."""
     return pytest.importorskip("anthropic.lib.middleware").BetaRefusalFallbackMiddleware([{"model": SERVED}])
 
 
+@pytest.mark.parametrize("form", ["parsed", "raw", "lazy"])
+def test_what_a_middleware_was_answered_before_is_billed(form: str, middleware: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """It makes two requests in one call, and shows the usage of the last."""
+    instrument()
+    provider.script(Reply(FIRST), Reply(message(id="msg_2")))
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0, middleware=[middleware]) as client:
+        messages = client.beta.messages
+        if form == "parsed":
+            messages.create(**ASK)
+        elif form == "raw":
+            messages.with_raw_response.create(**ASK)
+        else:
+            with messages.with_streaming_response.create(**ASK) as response:
+                response.read()
+    assert billed(packets(2)) == BY_THE_SDK
+
+
+async def test_an_async_middleware_is_billed_likewise(middleware: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """And what is refused is billed where the other model fails."""
+    instrument()
+    provider.script(Reply(FIRST), Reply(message(id="msg_2")), Reply(FIRST), Reply({"error": {"type": "api_error"}}, status=500))
+    async with anthropic.AsyncAnthropic(api_key="k", base_url=provider.url, max_retries=0, middleware=[middleware]) as client:
+        await client.beta.messages.create(**ASK)
+        with pytest.raises(anthropic.InternalServerError):
+            await client.beta.messages.create(**ASK)
+    first, second, failed, part = packets(4)
+    assert billed([first, second]) == BY_THE_SDK
+    assert {packet["body"]["http_status_code"]: packet["body"]["units"] for packet in (failed, part)} == {
+        500: {},
+        200: {"text": {"input": 10, "output": 3}},
+    }
+
+
 def test_a_response_that_a_middleware_has_read_is_billed(middleware: Any, provider: Any, instrument: Any, packets: Any) -> None:
     """Nothing of it is left to be seen when the caller reads it."""
     instrument()
     provider.script(Reply(message()))
-    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0, middleware=[middleware]) as client:
-        with client.beta.messages.with_streaming_response.create(**ASK) as response:
-            assert response.parse().usage.input_tokens == 20
+    with (
+        anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0, middleware=[middleware]) as client,
+        client.beta.messages.with_streaming_response.create(**ASK) as response,
+    ):
+        assert response.parse().usage.input_tokens == 20
     (packet,) = packets()
     assert packet["body"]["units"] == {"text": {"input": 20, "output": 7}}
     assert packet["body"]["provider_response_id"] == "msg_1"

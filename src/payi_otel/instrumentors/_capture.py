@@ -24,13 +24,15 @@ _NAME = itemgetter(0)
 class HttpExchange:
     """The last HTTP request and response of one SDK call; with SDK-side retries, of its last attempt."""
 
-    __slots__ = ("_head", "instance", "proxied_body", "received", "request", "response", "route", "sent", "xproxy_result")
+    __slots__ = ("_head", "earlier", "instance", "proxied_body", "received", "request", "response", "route", "sent", "xproxy_result")
 
     def __init__(self, instance: Any = None) -> None:
         self.instance = instance
         """The resource object whose call it is."""
         self.request: Any = None
         self.response: Any = None
+        self.earlier: list[Any] = []
+        """Responses that the SDK processed before, and then asked again (a middleware of it does)."""
         self.sent: bytes | None = None
         """The body that was sent, where the SDK's transport has no request object."""
         self.received: bytes | None = None
@@ -105,7 +107,9 @@ def capture_request(wrapped: Callable[..., Any], instance: Any, args: tuple[Any,
     exchange = current_exchange.get()
     if exchange is not None:
         exchange.request = request
-        exchange.response = None
+        if exchange.response is not None:
+            exchange.earlier.append(exchange.response)
+            exchange.response = None
         if exchange.route is not None and not exchange.route.is_signed:
             with guard("sending a call to the proxy"):
                 exchange.route.apply(request)

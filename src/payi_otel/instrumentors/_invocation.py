@@ -311,7 +311,7 @@ def part_of(payload: Payload, other: OtherCall) -> Payload:
         response_model=other.model,
         response_id=f"{payload.response_id}.{other.suffix}" if payload.response_id else None,
         usage=other.usage,
-        http_status=payload.http_status or 200,
+        http_status=200,
         end_reason="completed",
         failure=None,
         error_body=None,

@@ -6,14 +6,16 @@ import sys
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from payi_otel import semconv
 from payi_otel._guard import log_fault
 from payi_otel.instrumentors._claude import ClaudeContent, MessageStreamReader, read_message
 from payi_otel.instrumentors._frames import CONTENT_TYPE, FrameSieve, read_frames
-from payi_otel.instrumentors._invocation import Answer, Invocation, Request
+from payi_otel.instrumentors._invocation import Answer, Invocation, OtherCall, Request
 from payi_otel.instrumentors._parameters import output_type, read_parameters, with_extra_body
 from payi_otel.instrumentors._raw import Sieve, SseSieve, read_events
-from payi_otel.instrumentors._stainless import StainlessOperation, raw_form
+from payi_otel.instrumentors._stainless import StainlessOperation, raw_form, to_value
 from payi_otel.instrumentors._stream import StreamReader, Tap
 from payi_otel.instrumentors._values import get
 from payi_otel.instrumentors._wrapper import Binding, Prepared, call_async, call_sync, prepare
@@ -45,6 +47,7 @@ class Messages(StainlessOperation):
             attributes=_parameters(with_extra_body(kwargs)),
             stream=streamed,
             raw=raw_form(kwargs.get("extra_headers"), streamed=streamed),
+            on_answer=_with_earlier,
         )
 
     def read_answer(self, result: Any) -> Answer:
@@ -73,6 +76,21 @@ def _parameters(asked: Mapping[str, Any]) -> dict[str, Any]:
         **output_type(asked.get("output_format")),
         **output_type(get(config, "format")),
     }
+
+
+def _with_earlier(invocation: Invocation, answer: Answer) -> Answer:
+    """What a middleware was answered before it asked again: billed, too. A stream's says so in its usage itself."""
+    responses, invocation.exchange.earlier = invocation.exchange.earlier, []
+    if not responses or invocation.request.stream:
+        return answer
+    others: list[OtherCall] = []
+    for number, response in enumerate(responses, 1):
+        earlier = read_message(to_value(getattr(response, "_content", None)))
+        if earlier.usage is not None and earlier.model is not None:
+            parts = (OtherCall(earlier.model, earlier.usage, ""), *earlier.others)
+            others += [OtherCall(part.model, part.usage, f"request.{number}.{part.suffix}".rstrip(".")) for part in parts]
+    fell_back = answer.fell_back or any(other.model != answer.model for other in others)
+    return replace(answer, others=(*others, *answer.others), fell_back=fell_back)
 
 
 class StreamHelper(Messages):
