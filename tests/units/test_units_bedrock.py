@@ -312,3 +312,48 @@ def test_a_guardrail_that_is_applied_alone_is_one_packet(instrument: Any, client
             "system.failure.description": "Bedrock Guardrails intervened",
         },
     }
+
+
+LONG = {"inputTokens": 200_001, "outputTokens": 5, "totalTokens": 200_008, "cacheReadInputTokens": 2}
+SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("model", "suffix"), [(SONNET, "_large_context"), ("us.anthropic.claude-opus-5", "")])
+def test_a_long_prompt_has_its_price_by_converse(
+    model: str, suffix: str, streamed: bool, client: Any, provider: Any, instrument: Any, packets: Any
+) -> None:
+    """As by any other way to the same model; a guardrail has one price."""
+    instrument()
+    trace = {"guardrail": {"inputAssessment": {"g1": ASSESSED}}}
+    said = {"usage": LONG, "trace": trace}
+    asked = {"modelId": model, "messages": [{"role": "user", "content": [{"text": "x"}]}]}
+    if streamed:
+        frames = [frame({"stopReason": "end_turn"}, kind="messageStop"), frame(said, kind="metadata")]
+        provider.script(Reply(events=frames, headers=EVENT_STREAM))
+        list(client.converse_stream(**asked)["stream"])
+    else:
+        provider.script(Reply({"stopReason": "end_turn", **said}))
+        client.converse(**asked)
+    (packet,) = packets()
+    units = packet["body"]["units"]
+    assert {name: unit for name, unit in units.items() if "cache" in name or name.startswith("text")} == {
+        f"text{suffix}": {"input": 200_001, "output": 5},
+        **({f"text_cache_read{suffix}": {"input": 2, "output": 0}} if streamed or "cacheReadInputTokens" in token_usage() else {}),
+    }
+    assert ("guardrail_topic" in units) == (streamed or KNOWS_GUARDRAIL_USAGE)
+
+
+def token_usage() -> Any:
+    """What this botocore knows of Converse's usage; a stream's is read as it came."""
+    return RUNTIME.meta.service_model.shape_for("TokenUsage").members
+
+
+def test_a_long_prompt_has_its_price_whatever_the_models_name(client: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """An inference profile's ARN names no model; Claude's answer does."""
+    instrument()
+    body = {"type": "message", "model": "claude-sonnet-4-5-20250929", "usage": {"input_tokens": 200_001, "output_tokens": 5}}
+    provider.script(Reply(body))
+    client.invoke_model(modelId="arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", body="{}")
+    (packet,) = packets()
+    assert packet["body"]["units"] == {"text_large_context": {"input": 200_001, "output": 5}}

@@ -31,6 +31,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     policy_counts,
     to_usage,
     with_guardrails,
+    with_long_prompt,
 )
 from payi_otel.payload import ContentReader, Ticket
 from payi_otel.semconv import PayiCategories, PayiPropertyNames
@@ -96,13 +97,15 @@ class BedrockOperation(Operation):
         return self.traced(params) if is_wanted and all(self.guardrail(params)) else None
 
     def complete(self, invocation: Invocation, answer: Answer, guardrail: tuple[Any, Any]) -> Answer:
-        """The guardrail, which only the request names, and the request's id, which is in no body."""
+        """The guardrail and the model, which only the request names, and the request's id, which is in no body."""
         names = (PayiPropertyNames.aws_bedrock_guardrail_id, PayiPropertyNames.aws_bedrock_guardrail_version)
         properties = {name: str(value) for name, value in zip(names, guardrail, strict=True) if value}
         headers = invocation.exchange.headers or {}
         response_id = headers.get("x-amzn-requestid") or answer.response_id
         tier = answer.service_tier or headers.get("x-amzn-bedrock-service-tier")
-        return replace(answer, response_id=response_id, service_tier=tier, properties={**properties, **answer.properties})
+        usage = with_long_prompt(answer.usage, answer.model, invocation.request.model)
+        properties |= answer.properties
+        return replace(answer, response_id=response_id, service_tier=tier, properties=properties, usage=usage)
 
     def value_of(self, invocation: Invocation, result: Any) -> Any:
         """Notes the answer's head, and a snapshot of it: the caller may change his dictionary."""

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from payi_otel.instrumentors._values import count_of, get
+from payi_otel.packets.long_prompts import CLAUDE, is_long_prompt
 from payi_otel.packets.units import (
+    LARGE_CONTEXT,
     REASONING,
     TEXT,
     TEXT_CACHE_READ,
@@ -19,6 +21,7 @@ from payi_otel.packets.units import (
     Units,
     UnitSource,
     Usage,
+    as_large_context,
 )
 
 GUARDRAIL_UNITS = {
@@ -32,6 +35,7 @@ GUARDRAIL_UNITS = {
     "automatedReasoningPolicyUnits": "guardrail_automated_reasoning",
 }
 """By the counter in an assessment, the unit; of input and output assessments together, on the input side."""
+_GUARDRAIL_NAMES = frozenset(GUARDRAIL_UNITS.values())
 _CONVERSE, _INVOKE = "Bedrock Converse", "Bedrock InvokeModel, any family"
 _GUARDRAILS = "Bedrock guardrails"
 UNIT_SOURCES = (
@@ -149,6 +153,15 @@ def to_usage(counts: Counts, guardrails: Mapping[str, int], problems: list[str])
 def with_guardrails(usage: Usage | None, guardrails: Mapping[str, int]) -> Usage | None:
     """Claude's own usage, which tells more than Bedrock's, with the guardrails' units."""
     return usage._replace(units={**usage.units, **_guardrail_units(guardrails)}) if usage is not None and guardrails else usage
+
+
+def with_long_prompt(usage: Usage | None, *models: str | None) -> Usage | None:
+    """The same usage under the names of a long prompt, where one of the model's names is of a Claude that has such a price."""
+    if usage is None or not any(is_long_prompt(CLAUDE, model, usage.input_tokens or 0) for model in models):
+        return usage
+    done = {name: unit for name, unit in usage.units.items() if name in _GUARDRAIL_NAMES or name.endswith(LARGE_CONTEXT)}
+    rest = {name: unit for name, unit in usage.units.items() if name not in done}
+    return usage._replace(units={**as_large_context(rest), **done})
 
 
 def _guardrail_units(guardrails: Mapping[str, int]) -> dict[str, Units]:
