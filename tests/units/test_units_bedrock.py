@@ -65,6 +65,11 @@ def client(provider: ProviderServer) -> Any:
         ({"embedding": [0.1], "inputTextTokenCount": 3}, {}, {"text": (3, 0)}),
         ({"text": "Hi.", "meta": {"billed_units": {"input_tokens": 3, "output_tokens": 2}}}, {}, {"text": (3, 2)}),
         ({"outputs": [{"text": "Hi."}]}, {f"{H}input-token-count": "3", f"{H}output-token-count": "2"}, {"text": (3, 2)}),
+        ({"images": ["aGk=", "aGk="], "error": None}, {}, {"image": (0, 2)}),
+        ({"seeds": [1], "finish_reasons": [None], "images": ["aGk="]}, {f"{H}input-token-count": "9"}, {"image": (0, 1)}),
+        ({"seeds": [1], "finish_reasons": ["Filter reason: prompt"]}, {}, {"image": (0, 0)}),
+        ({"result": "success", "artifacts": [{"seed": 1, "base64": "aGk=", "finishReason": "SUCCESS"}]}, {}, {"image": (0, 1)}),
+        ({"embeddings": [[0.1]], "images": [{"width": 9}]}, {f"{H}input-token-count": "3"}, {"text": (3, 0)}),
         ({"embeddings": [[0.1]]}, {f"{H}input-token-count": "3"}, {"text": (3, 0)}),
         ({"prompt": {"tokens": [1, 2, 3]}, "completions": [{"data": {"tokens": [1, 2]}}]}, {}, {"text": (3, 2)}),
         (

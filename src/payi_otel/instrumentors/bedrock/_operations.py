@@ -27,6 +27,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     converse_counts,
     guardrail_counts,
     header_counts,
+    image_usage,
     listed_counts,
     policy_counts,
     to_usage,
@@ -272,7 +273,8 @@ class InvokeModel(BedrockOperation):
         body, headers, model = result
         problems: list[str] = []
         guardrails = guardrail_counts(get(body, "amazon-bedrock-trace"))
-        usage = with_guardrails(read_usage(get(body, "usage"), model), guardrails) if get(body, "type") == "message" else None
+        usage = read_usage(get(body, "usage"), model) if get(body, "type") == "message" else image_usage(body)
+        usage = with_guardrails(usage, guardrails)
         if usage is None:
             counts = {**listed_counts(body), **header_counts(headers), **body_counts(body, problems)}
             usage = to_usage(counts, guardrails, problems)

@@ -12,6 +12,7 @@ from typing import Any
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.packets.long_prompts import CLAUDE, is_long_prompt
 from payi_otel.packets.units import (
+    IMAGE,
     LARGE_CONTEXT,
     REASONING,
     TEXT,
@@ -37,7 +38,7 @@ GUARDRAIL_UNITS = {
 """By the counter in an assessment, the unit; of input and output assessments together, on the input side."""
 _GUARDRAIL_NAMES = frozenset(GUARDRAIL_UNITS.values())
 _CONVERSE, _INVOKE = "Bedrock Converse", "Bedrock InvokeModel, any family"
-_GUARDRAILS = "Bedrock guardrails"
+_IMAGES, _GUARDRAILS = "Bedrock InvokeModel, models that make images", "Bedrock guardrails"
 UNIT_SOURCES = (
     UnitSource(_CONVERSE, TEXT, "input", "usage.inputTokens"),
     UnitSource(_CONVERSE, TEXT, "output", "usage.outputTokens"),
@@ -48,6 +49,7 @@ UNIT_SOURCES = (
     UnitSource(_INVOKE, TEXT, "output", "x-amzn-bedrock-output-token-count"),
     UnitSource(_INVOKE, TEXT_CACHE_READ, "input", "x-amzn-bedrock-cache-read-input-token-count"),
     UnitSource(_INVOKE, TEXT_CACHE_WRITE, "input", "x-amzn-bedrock-cache-write-input-token-count"),
+    UnitSource(_IMAGES, IMAGE, "output", "images"),
     *(UnitSource(_GUARDRAILS, unit, "input", f"invocationMetrics.usage.{counter}") for counter, unit in GUARDRAIL_UNITS.items()),
 )
 _HEADER = "x-amzn-bedrock-"
@@ -57,6 +59,8 @@ _NAMES = {
     "read": ("cacheReadInputTokens", "cacheReadInputTokenCount"),
     "write": ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
 }
+_OF_TEXTS = frozenset({"usage", "meta", "embedding", "embeddings"})
+"""Of bodies that may tell of images they were given."""
 Counts = dict[str, int]
 """Tokens by `input`, `output`, `read`, `write`, `write_1h`, `reasoning`; a key is missing where nothing was said of it."""
 
@@ -113,6 +117,18 @@ def _openai_counts(usage: dict[str, Any], problems: list[str]) -> Counts:
     read = min(count_of(usage.get("prompt_tokens_details"), "cached_tokens", problems), total_in)
     reasoning = min(count_of(usage.get("completion_tokens_details"), "reasoning_tokens", problems), total_out)
     return {"input": total_in - read, "read": read, "output": total_out, "reasoning": reasoning}
+
+
+def image_usage(body: Any) -> Usage | None:
+    """Images are billed each, and their prompts not at all: Titan's, Nova's and Stability's, whose first models call them artifacts.
+
+    None where the body is of no such model; what was held back (`seeds` without images) cost nothing.
+    """
+    if not isinstance(body, dict) or not body.keys().isdisjoint(_OF_TEXTS):
+        return None
+    lists = [body[name] for name in ("images", "artifacts") if isinstance(body.get(name), list)]
+    made = sum(isinstance(get(one, "base64") if isinstance(one, dict) else one, str) for found in lists for one in found)
+    return Usage({IMAGE: Units(0, made)}) if lists or isinstance(body.get("seeds"), list) else None
 
 
 def header_counts(headers: Mapping[str, Any] | None) -> Counts:

@@ -24,5 +24,6 @@ def invoked(headers: Mapping[str, Any]) -> Usage | None:
 READERS: Readers = {
     "Bedrock Converse": (lambda body: bedrock.to_usage(bedrock.converse_counts(body["usage"], []), {}, []), {"usage": {}}),
     "Bedrock InvokeModel, any family": (invoked, {}),
+    "Bedrock InvokeModel, models that make images": (lambda body: bedrock.image_usage({"images": ["aGk="] * body["images"]}), {}),
     "Bedrock guardrails": (guardrails, {}),
 }
