@@ -362,3 +362,30 @@ def test_a_long_prompt_has_its_price_whatever_the_models_name(client: Any, provi
     client.invoke_model(modelId="arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", body="{}")
     (packet,) = packets()
     assert packet["body"]["units"] == {"text_large_context": {"input": 200_001, "output": 5}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            {"generation": "Hel", "prompt_token_count": 25, "generation_token_count": 1},
+            {"generation": "lo", "prompt_token_count": None, "generation_token_count": 2},
+        ),
+        ({"outputText": "Hel", "inputTextTokenCount": 25}, {"outputText": "lo", "totalOutputTextTokenCount": 2}),
+    ],
+)
+def test_a_stream_that_is_left_is_billed_by_its_totals_so_far(
+    first: dict[str, Any], second: dict[str, Any], client: Any, provider: Any, instrument: Any, packets: Any
+) -> None:
+    """Bedrock's metrics come with the last chunk alone; without both counts they are estimated."""
+    instrument()
+    last = {"generation": ".", "amazon-bedrock-invocationMetrics": {"inputTokenCount": 25, "outputTokenCount": 3}}
+    provider.script(Reply(events=[chunk(value) for value in (first, second, last)], headers=EVENT_STREAM))
+    stream = client.invoke_model_with_response_stream(modelId="meta.llama3-8b", body='{"prompt": "Say hello."}')["body"]
+    for event in stream:
+        if b"lo" in event["chunk"]["bytes"]:
+            break
+    stream.close()
+    (packet,) = packets()
+    assert packet["body"]["units"] == {"text": {"input": 25, "output": 2}}
+    assert packet["body"]["properties"] == {"payi_otel.end_reason": "closed"}

@@ -23,6 +23,7 @@ from payi_otel.instrumentors.bedrock._content import BedrockContent
 from payi_otel.instrumentors.bedrock._parameters import body_parameters, converse_parameters
 from payi_otel.instrumentors.bedrock._stream import FrameReader, show_result, tap_event_stream
 from payi_otel.instrumentors.bedrock._usage import (
+    Counts,
     body_counts,
     converse_counts,
     guardrail_counts,
@@ -30,6 +31,7 @@ from payi_otel.instrumentors.bedrock._usage import (
     image_usage,
     listed_counts,
     policy_counts,
+    running_counts,
     to_usage,
     with_guardrails,
     with_long_prompt,
@@ -351,6 +353,7 @@ class _ChunkReader(FrameReader):
         self._claude: MessageStreamReader | None = None
         self._metrics: Any = None
         self._usage: Any = None
+        self._running: Counts = {}
         self._guardrails: dict[str, int] = {}
         self._action: Any = None
         self._reasons: list[Any] = []
@@ -365,6 +368,7 @@ class _ChunkReader(FrameReader):
             self.output_seen = any(key in value for key in ("generation", "outputText", "contentBlockDelta", "choices", "text", "outputs"))
         self._metrics = value.get("amazon-bedrock-invocationMetrics") or self._metrics
         self._usage = get(value.get("metadata"), "usage") or value.get("usage") or self._usage
+        self._running |= running_counts(value, [])
         self._action = value.get("amazon-bedrock-guardrailAction") or self._action
         for unit, number in guardrail_counts(value.get("amazon-bedrock-trace")).items():
             self._guardrails[unit] = self._guardrails.get(unit, 0) + number
@@ -384,6 +388,7 @@ class _ChunkReader(FrameReader):
             answer = replace(answer, usage=usage, properties={**answer.properties, **intervened(self._action)})
         else:
             counts = {**converse_counts(self._metrics, problems), **body_counts({"usage": self._usage}, problems)}
+            counts = counts or (self._running if len(self._running) > 1 else {})  # half of them would be taken for all
             usage = to_usage(counts, self._guardrails, problems)
             answer = Answer(finish_reasons=[str(one) for one in self._reasons[-1:]], usage=usage, properties=intervened(self._action))
         return answer if self.failure is None else replace(answer, failure=self.failure, refused=True)

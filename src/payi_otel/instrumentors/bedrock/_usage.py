@@ -59,6 +59,12 @@ _NAMES = {
     "read": ("cacheReadInputTokens", "cacheReadInputTokenCount"),
     "write": ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
 }
+_RUNNING = {
+    "prompt_token_count": "input",
+    "inputTextTokenCount": "input",
+    "generation_token_count": "output",
+    "totalOutputTextTokenCount": "output",
+}
 _OF_TEXTS = frozenset({"usage", "meta", "embedding", "embeddings"})
 """Of bodies that may tell of images they were given."""
 Counts = dict[str, int]
@@ -97,6 +103,11 @@ def body_counts(body: Any, problems: list[str]) -> Counts:
     if billed is not None:
         return _pair(count_of(billed, "input_tokens", problems), count_of(billed, "output_tokens", problems))
     return {}
+
+
+def running_counts(chunk: Mapping[str, Any], problems: list[str]) -> Counts:
+    """The totals so far in a chunk of Llama's or Titan's: all there is of a stream that is left before Bedrock's metrics."""
+    return {key: count_of(chunk, name, problems) for name, key in _RUNNING.items() if chunk.get(name) is not None}
 
 
 def listed_counts(body: Any) -> Counts:
