@@ -11,6 +11,7 @@ from payi_otel._json import to_json
 from payi_otel.context.headers import split_headers
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._client_facts import ClientFacts, facts_at
+from payi_otel.instrumentors._content import to_json_value
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
 from payi_otel.instrumentors._gemini_request import both_spellings, config_parameters
@@ -19,6 +20,7 @@ from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.instrumentors._values import count_of, get
+from payi_otel.instrumentors.google_genai._http import in_python
 from payi_otel.packets.units import IMAGE, TEXT, Units, Usage
 from payi_otel.payload import ContentReader
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH, PayiCategories
@@ -93,7 +95,8 @@ class GoogleOperation(Operation):
 
     def content(self, invocation: Invocation, result: Any) -> ContentReader:
         """The worker's view: what was sent, and the SDK's object of what came."""
-        return GeminiContent(invocation.exchange.request_body(), [] if result is None else [result], streamed=False)
+        answer = invocation.exchange.response_body() or result
+        return GeminiContent(invocation.exchange.request_body(), [] if answer is None else [answer], streamed=False)
 
     def read_failure(self, invocation: Invocation, error: BaseException) -> Failure:
         """An `APIError`'s code and details; `details` is the error's JSON."""
@@ -115,6 +118,15 @@ def _with(value: Any, name: str, item: Any) -> Any:
 
 class GenerateContent(GoogleOperation):
     """`_generate_content`, of which automatic function calling makes several."""
+
+    def value_of(self, invocation: Invocation, result: Any) -> Any:
+        """The answer's JSON, where the caller asked for the HTTP response (`should_return_http_response`): the SDK reads none of it."""
+        result = super().value_of(invocation, result)
+        body = get(get(result, "sdk_http_response"), "body")
+        if not isinstance(body, str):
+            return result
+        invocation.exchange.received = body.encode()
+        return in_python(to_json_value(invocation.exchange.received))
 
     def read_answer(self, result: Any) -> Answer:
         """Reads a `GenerateContentResponse`."""
