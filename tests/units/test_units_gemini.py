@@ -95,6 +95,26 @@ def test_a_stream_counts_its_last_totals() -> None:
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (10, 30)
 
 
+@pytest.mark.parametrize(
+    ("meta", "output", "properties"),
+    [
+        ({"prompt_token_count": 10, "total_token_count": 10}, 100, {"payi_otel.usage_estimated": "output"}),
+        ({"prompt_token_count": 10, "candidates_token_count": 0}, 0, {}),
+        ({"prompt_token_count": 10, "thoughts_token_count": 3}, 3, {}),
+        ({"prompt_token_count": 10, "candidates_token_count": 30}, 30, {}),
+    ],
+)
+def test_what_was_said_before_any_count_of_it_is_estimated(meta: dict[str, int], output: int, properties: dict[str, str]) -> None:
+    """A stream that is left may have told no more than the prompt's tokens."""
+    reader = GeminiReader()
+    for _ in range(2):
+        reader.take({"candidates": [{"content": {"parts": [{"text": "x" * 200}]}}], "usage_metadata": meta})
+    answer = reader.answer()
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (10, output)
+    assert answer.properties == properties
+
+
 @pytest.mark.parametrize("meta", [None, {}, {"prompt_token_count": None}])
 def test_no_usage_is_none(meta: Any) -> None:
     """It is estimated then."""

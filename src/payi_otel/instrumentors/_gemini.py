@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from payi_otel import semconv
 from payi_otel._json import to_json
 from payi_otel._large import Marks
 from payi_otel.instrumentors._content import CallContent, texts_in
@@ -12,10 +13,12 @@ from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._values import get
+from payi_otel.packets.counting import by_length
 from payi_otel.payload import ContentReader, FunctionCall
 
 _NO_TEXT = frozenset({"data", "inlineData", "inline_data", "fileData", "file_data", "mimeType", "mime_type", "role", "thoughtSignature"})
 """Keys whose values are no tokens of text."""
+_OUTPUT_COUNTS = ("candidates_token_count", "thoughts_token_count")
 _PROMPT_KEYS = ("contents", "systemInstruction", "system_instruction", "tools", "requests", "content", "instances")
 
 
@@ -44,7 +47,7 @@ def answered_by(invocation: Invocation, answer: Answer) -> Answer:
 class GeminiReader:
     """Takes answers, of which a stream has many. Usage is a running total: the last word on each of its fields counts."""
 
-    __slots__ = ("_id", "_is_final", "_kept", "_model", "_queries", "_reasons", "_tier", "_usage", "output_seen", "pieces")
+    __slots__ = ("_id", "_is_final", "_kept", "_model", "_queries", "_reasons", "_said", "_tier", "_usage", "output_seen", "pieces")
 
     def __init__(self) -> None:
         self._usage: dict[str, Any] = {}
@@ -55,6 +58,7 @@ class GeminiReader:
         self._queries: set[str] = set()
         self._kept: list[Any] = []
         self._is_final = False
+        self._said = 0
         self.pieces: list[bytes] = []
         self.output_seen = False
 
@@ -82,24 +86,30 @@ class GeminiReader:
             self._reasons[get(candidate, "index") or position] = str(getattr(reason, "value", reason))
             self._is_final = True
         self._queries.update(query for query in get(get(candidate, "grounding_metadata"), "web_search_queries") or () if query)
-        if not self.output_seen:
-            parts = get(get(candidate, "content"), "parts") or ()
-            self.output_seen = any(not get(part, "thought") and (get(part, "text") or get(part, "function_call")) for part in parts)
+        for part in get(get(candidate, "content"), "parts") or ():
+            text = get(part, "text")
+            if isinstance(text, str):
+                self._said += len(text)
+            if not self.output_seen:
+                self.output_seen = bool(not get(part, "thought") and (text or get(part, "function_call")))
 
     def is_complete(self) -> bool:
         """True once a candidate has ended and the usage has come."""
         return self._is_final and bool(self._usage)
 
     def answer(self) -> Answer:
-        """What has come so far."""
-        model = model_name(self._model)
-        tier = self._tier
+        """What has come so far. Where it was left with the prompt's count alone, what was said is estimated."""
+        model, usage, tier = model_name(self._model), self._usage, self._tier
+        is_estimated = self._said > 0 and bool(usage.get("prompt_token_count")) and usage.keys().isdisjoint(_OUTPUT_COUNTS)
+        if is_estimated:
+            usage = {**usage, "candidates_token_count": by_length(["x" * self._said])}
         return Answer(
             response_id=self._id or None,
             model=model,
             finish_reasons=[self._reasons[index] for index in sorted(self._reasons)],
-            usage=read_usage(self._usage or None, model, queries=len(self._queries)),
+            usage=read_usage(usage or None, model, queries=len(self._queries)),
             service_tier=str(tier).lower() if tier not in (None, "ON_DEMAND", "TRAFFIC_TYPE_UNSPECIFIED") else None,
+            properties={semconv.PROPERTY_USAGE_ESTIMATED: "output"} if is_estimated else {},
         )
 
     def content(self, invocation: Invocation) -> ContentReader:
