@@ -15,13 +15,14 @@ from payi_otel.instrumentors._content import to_json_value
 from payi_otel.instrumentors._endpoint import read_endpoint
 from payi_otel.instrumentors._gemini import GeminiContent, GeminiReader, answered_by, model_name, read_answer
 from payi_otel.instrumentors._gemini_request import both_spellings, config_parameters
+from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._invocation import Answer, Invocation, Request
 from payi_otel.instrumentors._operation import Failure, Operation
 from payi_otel.instrumentors._parameters import read_parameters
 from payi_otel.instrumentors._stream import StreamReader
 from payi_otel.instrumentors._values import count_of, get
 from payi_otel.instrumentors.google_genai._http import in_python
-from payi_otel.packets.units import IMAGE, TEXT, Units, Usage
+from payi_otel.packets.units import IMAGE, Units, Usage
 from payi_otel.payload import ContentReader
 from payi_otel.semconv import HEADER_PREFIX, PROXY_PATH, PayiCategories
 
@@ -157,12 +158,12 @@ class EmbedContent(GoogleOperation):
         answer = read_answer(result)
         if answer.usage is not None:
             return answer
-        problems: list[str] = []
-        statistics = [get(one, "statistics") for one in get(result, "embeddings") or ()]
-        counts = [count_of(one, "token_count", problems) for one in statistics if get(one, "token_count") is not None]
-        if not counts:
+        statistics = [one for item in get(result, "embeddings") or () if get(one := get(item, "statistics"), "token_count") is not None]
+        if not statistics:
             return answer
-        return Answer(usage=Usage({TEXT: Units(sum(counts), 0)}, sum(counts), 0))
+        details = [detail for one in statistics for detail in get(one, "tokens_details") or ()]
+        total = sum(count_of(one, "token_count", []) for one in statistics)
+        return Answer(usage=read_usage({"prompt_token_count": total, "prompt_tokens_details": details}, None))
 
 
 class GenerateImages(GoogleOperation):
