@@ -92,6 +92,21 @@ def test_a_streamed_interaction_is_billed_by_its_last_event(instrument: Any, cli
     assert packet == {**EXPECTED, **times, "provider_request_json": {**ASK, "stream": True}}
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_a_total_beside_any_event_is_billed(instrument: Any, client: Any, provider: ProviderServer, packets: Any, left: bool) -> None:
+    """Of a stream that is left, and where the last event has none of its own."""
+    instrument()
+    counted = {**EVENTS[2], "metadata": {"total_usage": USAGE}}
+    provider.script(Reply(events=[*EVENTS[:2], counted, EVENTS[3], {**EVENTS[4], "interaction": HEAD}], held=left))
+    with client.interactions.create(**ASK, stream=True) as stream:
+        for event in stream:
+            if left and event.event_type == "step.stop":
+                break
+    packet = body(packets()[0])
+    assert packet["units"] == UNITS
+    assert "payi_otel.usage_estimated" not in packet.get("properties", {})
+
+
 async def test_an_async_stream_that_is_left_is_estimated(instrument: Any, provider: ProviderServer, packets: Any) -> None:
     """It ends when it is closed."""
     instrument()

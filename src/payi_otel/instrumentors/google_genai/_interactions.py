@@ -151,7 +151,8 @@ class InteractionReader(RecordingReader):
         elif kind == "error":
             self._error = get(event, "error")
         self._interaction = get(event, "interaction") or self._interaction
-        self._usage = get(event, "usage") or get(get(event, "interaction"), "usage") or self._usage
+        total = get(get(event, "metadata"), "total_usage")  # which may come with any of them
+        self._usage = get(event, "usage") or get(get(event, "interaction"), "usage") or total or self._usage
         self._is_final = self._is_final or kind == "interaction.completed"
         return False
 
