@@ -15,6 +15,7 @@ from payi_otel.instrumentors._capture import (
 )
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
 from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
+from payi_otel.instrumentors.google_genai._decisions import Decisions
 from payi_otel.instrumentors.google_genai._http import ROUTES
 from payi_otel.instrumentors.google_genai._interactions import Interactions
 from payi_otel.instrumentors.google_genai._operations import (
@@ -26,7 +27,7 @@ from payi_otel.instrumentors.google_genai._operations import (
 )
 
 CONTENT, STREAM, EMBEDDINGS, IMAGES = GenerateContent(), GenerateContentStream(), EmbedContent(), GenerateImages()
-INTERACTIONS = Interactions()
+INTERACTIONS, DECISIONS = Interactions(), Decisions()
 
 _CLIENT = "google.genai._api_client"
 _SENDS = ("_request", "_upload_fd", "download_file")
@@ -59,5 +60,7 @@ TABLE = Table(
         Patch(_GAOS + "basesdk", "AsyncBaseSDK.do_request_async", wrapper=send_and_capture_async, since=_GAOS_SINCE),
         Patch(_GAOS + "interactions", "Interactions.create", INTERACTIONS, since=_GAOS_SINCE),
         Patch(_GAOS + "interactions", "AsyncInteractions.create", INTERACTIONS, is_async=True, since=_GAOS_SINCE),
+        Patch(_GAOS + "decisions", "Decisions.create", DECISIONS, since="3.2"),
+        Patch(_GAOS + "decisions", "AsyncDecisions.create", DECISIONS, is_async=True, since="3.2"),
     ),
 )
