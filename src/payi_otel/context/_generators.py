@@ -29,16 +29,16 @@ class TrackedGenerator(_FunctionProxy):
         return self.__qualname__
 
 
-def calling(drive: Callable[[Any, _Room], Any], change: ScopeChange) -> Callable[..., Any]:
+def calling(drive: Callable[[Any, Room], Any], change: ScopeChange) -> Callable[..., Any]:
     """What a call of the function does: `drive` its generator in a room of the scope that the change gives here and now."""
 
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return drive(wrapped(*args, **kwargs), _Room(scoped_context(change, object())))
+        return drive(wrapped(*args, **kwargs), Room(scoped_context(change, object())))
 
     return call
 
 
-class _Room:
+class Room:
     """A generator's own OpenTelemetry context, entered at each resume.
 
     What the body attaches across a yield stays with it, and what its consumer attaches stays outside.
@@ -50,6 +50,11 @@ class _Room:
         self._inside = inside
         self._outside = inside
 
+    @classmethod
+    def here(cls) -> Room:
+        """Of the context that is current now."""
+        return cls(get_current())
+
     def __enter__(self) -> None:
         self._outside = get_current()
         attach(self._inside)
@@ -59,7 +64,7 @@ class _Room:
         attach(self._outside)
 
 
-def resumed(body: Generator[Any, Any, Any], room: _Room) -> Generator[Any, Any, Any]:
+def resumed(body: Generator[Any, Any, Any], room: Room) -> Generator[Any, Any, Any]:
     """Passes values and exceptions, also GeneratorExit, to a body and back, as `yield from` does, each resume in its room."""
     resume: Callable[[Any], Any] = body.send
     given: Any = None
@@ -76,7 +81,7 @@ def resumed(body: Generator[Any, Any, Any], room: _Room) -> Generator[Any, Any, 
             resume, given = body.throw, error
 
 
-async def resumed_async(body: AsyncGenerator[Any, Any], room: _Room) -> AsyncGenerator[Any, Any]:
+async def resumed_async(body: AsyncGenerator[Any, Any], room: Room) -> AsyncGenerator[Any, Any]:
     """The same for an async generator; while it awaits, its task stands in the room."""
     resume: Callable[[Any], Any] = functools.partial(_first_resume, body)
     given: Any = None
@@ -91,6 +96,38 @@ async def resumed_async(body: AsyncGenerator[Any, Any], room: _Room) -> AsyncGen
             resume = body.asend
         except BaseException as error:
             resume, given = body.athrow, error
+
+
+def read_in(body: Generator[Any, Any, Any], room: Room) -> Generator[Any, None, None]:
+    """Reads a body that takes nothing, each step in a room. It is closed, not thrown into: an error would hold what it has open."""
+    try:
+        while True:
+            try:
+                with room:
+                    item = next(body)
+            except StopIteration:
+                return
+            yield item
+    finally:
+        with room:
+            body.close()
+
+
+async def read_in_async(body: AsyncGenerator[Any, Any], room: Room) -> AsyncGenerator[Any, None]:
+    """The same for an async generator."""
+    resume: Callable[[Any], Any] = functools.partial(_first_resume, body)
+    try:
+        while True:
+            try:
+                with room:
+                    item = await resume(None)
+            except StopAsyncIteration:
+                return
+            resume = body.asend
+            yield item
+    finally:
+        with room:
+            await body.aclose()
 
 
 def _first_resume(body: AsyncGenerator[Any, Any], given: None) -> Any:

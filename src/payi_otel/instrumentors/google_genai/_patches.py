@@ -25,6 +25,7 @@ from payi_otel.instrumentors.google_genai._operations import (
     GenerateImages,
     capture_request,
 )
+from payi_otel.instrumentors.google_genai._streams import keep_scope, keep_scope_async
 
 CONTENT, STREAM, EMBEDDINGS, IMAGES = GenerateContent(), GenerateContentStream(), EmbedContent(), GenerateImages()
 INTERACTIONS, DECISIONS = Interactions(), Decisions()
@@ -34,7 +35,9 @@ _SENDS = ("_request", "_upload_fd", "download_file")
 _SENDS_ASYNC = ("_async_request", "_async_upload_fd", "async_download_file")
 """Methods of the client, one of which every request goes through, but for those of interactions."""
 _MODELS = "google.genai.models"
+_CHATS = "google.genai.chats"
 _GAOS = "google.genai._gaos."
+_ASKED_LATER = ((_MODELS, "Models.generate_content_stream"), (_CHATS, "Chat.send_message_stream"))
 _GAOS_SINCE = "2.9"
 """Before it, interactions were made by another part of the SDK."""
 
@@ -50,6 +53,8 @@ TABLE = Table(
         Patch(_MODELS, "AsyncModels._generate_content", CONTENT, is_async=True),
         Patch(_MODELS, "Models._generate_content_stream", bound_wrapper=wrap_generator(STREAM)),
         Patch(_MODELS, "AsyncModels._generate_content_stream", bound_wrapper=wrap_async_generator(STREAM)),
+        *(Patch(module, name, bound_wrapper=keep_scope) for module, name in _ASKED_LATER),
+        *(Patch(module, f"Async{name}", bound_wrapper=keep_scope_async) for module, name in _ASKED_LATER),
         Patch(_MODELS, "Models._embed_content", EMBEDDINGS, since="1.64"),
         Patch(_MODELS, "AsyncModels._embed_content", EMBEDDINGS, is_async=True, since="1.64"),
         Patch(_MODELS, "Models._generate_images", IMAGES),
