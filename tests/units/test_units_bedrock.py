@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -389,3 +390,32 @@ def test_a_stream_that_is_left_is_billed_by_its_totals_so_far(
     (packet,) = packets()
     assert packet["body"]["units"] == {"text": {"input": 25, "output": 2}}
     assert packet["body"]["properties"] == {"payi_otel.end_reason": "closed"}
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_images_of_a_body_are_left_out_unless_they_are_wanted(
+    wanted: bool, instrument: Any, client: Any, provider: ProviderServer, packets: Any
+) -> None:
+    """Those that were given, by every family's name for them, and those that were made; words stay."""
+    data = base64.b64encode(bytes(300)).decode()
+    asked = {
+        "taskType": "INPAINTING",
+        "inPaintingParams": {"image": data, "maskImage": data, "text": "A cat."},
+        "imageVariationParams": {"images": [data, "short"]},
+        "inputImage": data,
+        "init_image": data,
+    }
+    made = {"images": [data], "artifacts": [{"base64": data, "finishReason": "SUCCESS"}]}
+    instrument({"instrument_inline_data": wanted})
+    provider.script(Reply(made))
+    client.invoke_model(modelId="amazon.nova-canvas-v1:0", body=json.dumps(asked))["body"].read()
+    (packet,) = packets()
+    kept = data if wanted else "<not_instrumented>"
+    assert json.loads(packet["body"]["provider_request_json"]) == {
+        "taskType": "INPAINTING",
+        "inPaintingParams": {"image": kept, "maskImage": kept, "text": "A cat."},
+        "imageVariationParams": {"images": [kept, "short"]},
+        "inputImage": kept,
+        "init_image": kept,
+    }
+    assert json.loads(packet["body"]["provider_response_json"]) == {"images": [kept], "artifacts": [{"base64": kept, "finishReason": "SUCCESS"}]}

@@ -39,11 +39,13 @@ class InlineRules(Struct, frozen=True, dict=True):
     """Objects whose `data` is base64."""
     maybe_keys: frozenset[str] = frozenset({"data", "image", "mask"})
     """Keys that hold base64 in some APIs and words in others."""
+    maybe_lists: frozenset[str] = frozenset()
+    """Keys of lists of the same."""
 
     @cached_property
     def marks(self) -> Marks:
         """Without any of these JSON holds none."""
-        words = {"data", *self.fields, *self.keys, *self.maybe_keys}
+        words = {"data", *self.fields, *self.keys, *self.maybe_keys, *self.maybe_lists}
         return Marks(_DATA_URL, *(f'"{word}"'.encode() for word in sorted(words)))
 
     @cached_property
@@ -66,13 +68,14 @@ class InlineRules(Struct, frozen=True, dict=True):
             }
         if isinstance(value, list):
             return [self.strip(item, parent) for item in value]
-        return NOT_INSTRUMENTED if isinstance(value, str) and is_data_url(value) else value
+        is_data = isinstance(value, str) and (is_data_url(value) or (parent in self.maybe_lists and _may_be_data(value)))
+        return NOT_INSTRUMENTED if is_data else value
 
     def _is_inline(self, key: str, value: Any, parent: str, own: str | None) -> bool:
         if not isinstance(value, str) or not value:
             return False
         sure = key == own or key in self.keys or (key == "data" and parent in self.parents)
-        return (sure or (key in self.maybe_keys and len(value) >= _MIN_INLINE_CHARS)) and holds_only(_BASE64, value)
+        return holds_only(_BASE64, value) if sure else key in self.maybe_keys and _may_be_data(value)
 
     def cut(self, text: bytes) -> bytes:
         """JSON with its longest base64 data cut, of which `strip` makes the same: reading it takes no time.
@@ -107,6 +110,10 @@ class InlineRules(Struct, frozen=True, dict=True):
             elif not text[stop + 1 : stop + _MAX_HEAD].lstrip(_BLANK.encode()).startswith(b":"):
                 yield start, stop
             at = stop
+
+
+def _may_be_data(text: str) -> bool:
+    return len(text) >= _MIN_INLINE_CHARS and holds_only(_BASE64, text)
 
 
 def is_data_url(text: str) -> bool:
