@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from openai_shapes import completion
 from provider_server import Reply
@@ -75,6 +75,7 @@ def test_consistent_usage_is_split_without_rest(
 )
 def test_inconsistent_usage_holds_to_the_totals(total: tuple[int, int, int], inputs: list[int], outputs: list[int], searches: int) -> None:
     """Parts beyond their total are cut and said; the sums stay what the provider billed."""
+    assume(not outputs[0] or total[2] != total[0] + total[1] + outputs[0])
     usage = read_usage(
         {
             "prompt_tokens": total[0],
@@ -146,6 +147,31 @@ def test_odd_numbers(usage: dict[str, Any], units: Units, mismatch: str | None) 
 def test_no_usage_is_none(usage: Any) -> None:
     """Nothing is made of nothing."""
     assert read_usage(usage) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "reasoning", "units"),
+    [
+        ({"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 331}, 317, {"text": (12, 2), "reasoning": (0, 317)}),  # xAI
+        ({"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81}, 60, {"text": (21, 0), "reasoning": (0, 60)}),
+        ({"prompt_tokens": 21, "total_tokens": 81}, 60, {"text": (21, 0), "reasoning": (0, 60)}),  # Gemini
+        ({"prompt_tokens": 21, "total_tokens": 81}, None, {"text": (21, 60)}),
+        ({"completion_tokens": 21, "total_tokens": 81}, None, {"text": (60, 21)}),
+        ({"input_tokens": 12, "output_tokens": 2, "total_tokens": 331}, 317, {"text": (12, 2), "reasoning": (0, 317)}),
+        ({"prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21}, 9, {"text": (12, 0), "reasoning": (0, 9)}),
+    ],
+)
+def test_the_sum_of_both_totals_says_where_the_reasoning_is(
+    instrument: Any, client: Any, provider: Any, packets: Any, counts: Any, reasoning: int | None, units: dict[str, tuple[int, int]]
+) -> None:
+    """Services that speak like OpenAI's count it beside the output, or leave out a total."""
+    instrument()
+    name = "output_tokens_details" if "output_tokens" in counts else "completion_tokens_details"
+    provider.script(Reply(completion(usage={**counts, name: {"reasoning_tokens": reasoning}})))
+    client.chat.completions.create(**REQUEST)
+    (packet,) = packets()
+    assert packet["body"]["units"] == {unit: {"input": given, "output": said} for unit, (given, said) in units.items()}
+    assert "properties" not in packet["body"]
 
 
 def test_cached_audio_is_a_unit_of_its_own() -> None:

@@ -81,15 +81,11 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         return None
     name_in, name_out, details_in, details_out = names
     problems: list[str] = []
-    total_in, total_out = count_in(fields, name_in, problems), count_in(fields, name_out, problems)
     input_parts = _input_parts(fields.get(details_in), problems)
     output_parts = _output_parts(fields.get(details_out), problems)
+    total_in, total_out = _totals(fields, name_in, name_out, output_parts.get(REASONING, 0), problems)
     if input_parts or output_parts:
         problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
-    if fields.get("total_tokens") is not None:
-        total = count_in(fields, "total_tokens", problems)
-        if total != total_in + total_out:
-            problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
     return Usage(
         units=_units(input_parts, total_in, output_parts, total_out, web_searches),
         input_tokens=total_in,
@@ -107,6 +103,28 @@ def _names_of(usage: Fields) -> tuple[str, str, str, str] | None:
         if usage.get(names[0]) is not None or usage.get(names[1]) is not None:
             return names
     return None
+
+
+def _totals(fields: Fields, name_in: str, name_out: str, reasoning: int, problems: list[str]) -> tuple[int, int]:
+    """All input and all output, which the sum of both settles where one of them is left out or does not hold the reasoning.
+
+    Gemini's API in the form of OpenAI's leaves out what is zero, though it reasoned; xAI's counts reasoning beside the output.
+    Source: https://docs.x.ai/docs/key-information/consumption-and-rate-limits
+    """
+    total_in, total_out = count_in(fields, name_in, problems), count_in(fields, name_out, problems)
+    if fields.get("total_tokens") is None:
+        return total_in, total_out
+    total = count_in(fields, "total_tokens", problems)
+    rest = total - total_in - total_out
+    if rest > 0 and fields.get(name_out) is None:
+        return total_in, rest
+    if rest > 0 and fields.get(name_in) is None:
+        return rest, total_out
+    if rest > 0 and rest == reasoning:
+        return total_in, total_out + reasoning
+    if rest:
+        problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
+    return total_in, total_out
 
 
 def _output_parts(details: Any, problems: list[str]) -> dict[str, int]:
