@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from openai_shapes import completion
+from openai_shapes import chat_events, completion
 from provider_server import Reply
 
 from payi_otel.instrumentors.openai._usage import read_usage
 from payi_otel.packets.units import WEB_SEARCH_REQUEST, Units, Usage
 
+openai = pytest.importorskip("openai")
 REQUEST = {"messages": [{"role": "user", "content": "Say hello."}], "model": "gpt-4o-mini"}
 counts = st.integers(0, 10**12)
 junk = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=5), st.integers(-5, 5), st.lists(st.integers(), max_size=2))
@@ -171,6 +172,36 @@ def test_the_sum_of_both_totals_says_where_the_reasoning_is(
     client.chat.completions.create(**REQUEST)
     (packet,) = packets()
     assert packet["body"]["units"] == {unit: {"input": given, "output": said} for unit, (given, said) in units.items()}
+    assert "properties" not in packet["body"]
+
+
+@pytest.mark.parametrize(
+    ("given", "total", "details", "units"),
+    [
+        (1000, 1010, None, {"text": (50, 10), "text_cache_read": (900, 0), "text_cache_write": (50, 0)}),
+        (
+            1000,
+            1010,
+            {"cached_tokens": 900},
+            {"text": (50, 10), "text_cache_read": (900, 0), "text_cache_write": (50, 0)},
+        ),
+        (1000, 1960, None, {"text": (1000, 10), "text_cache_read": (900, 0), "text_cache_write": (50, 0)}),
+        (12, 22, None, {"text": (12, 10), "text_cache_read": (900, 0), "text_cache_write": (50, 0)}),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_claudes_cache_on_databricks_is_a_unit(
+    instrument: Any, provider: Any, packets: Any, given: int, total: int, details: Any, units: dict[str, tuple[int, int]], streamed: bool
+) -> None:
+    """It stands in no details: inside the prompt's tokens, unless the sum or their number says that it is beside them."""
+    instrument()
+    cached = {"cache_read_input_tokens": 900, "cache_creation_input_tokens": 50, "prompt_tokens_details": details}
+    usage = {"prompt_tokens": given, "completion_tokens": 10, "total_tokens": total, **cached}
+    provider.script(Reply(events=chat_events(usage=usage)) if streamed else Reply(completion(usage=usage)))
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/serving-endpoints", max_retries=0) as client:
+        list(client.chat.completions.create(**REQUEST, stream=streamed))
+    (packet,) = packets()
+    assert packet["body"]["units"] == {unit: {"input": came, "output": said} for unit, (came, said) in units.items()}
     assert "properties" not in packet["body"]
 
 

@@ -30,6 +30,7 @@ from payi_otel.packets.units import (
 
 _CHAT, _RESPONSES, _IMAGES = "OpenAI chat, completions, embeddings", "OpenAI responses, decisions", "OpenAI images"
 _TRANSCRIPTS, _SPEECH = "OpenAI transcriptions", "OpenAI speech"
+_CLAUDES_CACHE = {TEXT_CACHE_READ: "cache_read_input_tokens", TEXT_CACHE_WRITE: "cache_creation_input_tokens"}
 
 
 def _sources(api: str, given: str, said: str) -> tuple[UnitSource, ...]:
@@ -45,6 +46,7 @@ def _sources(api: str, given: str, said: str) -> tuple[UnitSource, ...]:
 
 UNIT_SOURCES = (
     *_sources(_CHAT, "prompt_tokens", "completion_tokens"),
+    *(UnitSource(_CHAT, unit, "input", name) for unit, name in _CLAUDES_CACHE.items()),
     UnitSource(_CHAT, AUDIO, "input", "prompt_tokens_details.audio_tokens"),
     UnitSource(_CHAT, AUDIO, "output", "completion_tokens_details.audio_tokens"),
     UnitSource(_CHAT, VISION, "input", "prompt_tokens_details.image_tokens"),
@@ -81,16 +83,16 @@ def read_usage(usage: Any, *, web_searches: int = 0) -> Usage | None:
         return None
     name_in, name_out, details_in, details_out = names
     problems: list[str] = []
-    input_parts = _input_parts(fields.get(details_in), problems)
-    output_parts = _output_parts(fields.get(details_out), problems)
-    total_in, total_out = _totals(fields, name_in, name_out, output_parts.get(REASONING, 0), problems)
+    input_parts, output_parts = _input_parts(fields.get(details_in), problems), _output_parts(fields.get(details_out), problems)
+    beside = _add_claudes_cache(fields, input_parts, problems)
+    total_in, total_out = _totals(fields, (name_in, name_out), (beside, output_parts.get(REASONING, 0)), problems)
     if input_parts or output_parts:
         problems += fit("input", input_parts, total_in) + fit("output", output_parts, total_out)
     return Usage(
         units=_units(input_parts, total_in, output_parts, total_out, web_searches),
         input_tokens=total_in,
         output_tokens=total_out,
-        cache_read_tokens=sum([input_parts[name] for name in _CACHE_READS]) if input_parts else 0,
+        cache_read_tokens=sum([input_parts.get(name, 0) for name in _CACHE_READS]),
         cache_write_tokens=input_parts.get(TEXT_CACHE_WRITE, 0),
         reasoning_tokens=output_parts.get(REASONING, 0),
         mismatch="; ".join(problems) or None,
@@ -105,26 +107,42 @@ def _names_of(usage: Fields) -> tuple[str, str, str, str] | None:
     return None
 
 
-def _totals(fields: Fields, name_in: str, name_out: str, reasoning: int, problems: list[str]) -> tuple[int, int]:
-    """All input and all output, which the sum of both settles where one of them is left out or does not hold the reasoning.
+def _totals(fields: Fields, names: tuple[str, str], parts: tuple[int, int], problems: list[str]) -> tuple[int, int]:
+    """All input and all output. Where one is left out, or does not hold its part, the sum of both says so.
 
     Gemini's API in the form of OpenAI's leaves out what is zero, though it reasoned; xAI's counts reasoning beside the output.
     Source: https://docs.x.ai/docs/key-information/consumption-and-rate-limits
     """
+    (name_in, name_out), (cached, reasoning) = names, parts
     total_in, total_out = count_in(fields, name_in, problems), count_in(fields, name_out, problems)
-    if fields.get("total_tokens") is None:
-        return total_in, total_out
-    total = count_in(fields, "total_tokens", problems)
-    rest = total - total_in - total_out
-    if rest > 0 and fields.get(name_out) is None:
-        return total_in, rest
-    if rest > 0 and fields.get(name_in) is None:
-        return rest, total_out
-    if rest > 0 and rest == reasoning:
-        return total_in, total_out + reasoning
-    if rest:
-        problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
-    return total_in, total_out
+    is_beside = cached > total_in
+    if fields.get("total_tokens") is not None:
+        total = count_in(fields, "total_tokens", problems)
+        rest = total - total_in - total_out
+        if rest > 0 and fields.get(name_out) is None:
+            total_out += rest
+        elif rest > 0 and fields.get(name_in) is None:
+            total_in += rest
+        elif rest > 0 and rest == reasoning:
+            total_out += reasoning
+        elif rest > 0 and rest == cached:
+            is_beside = True
+        elif rest:
+            problems.append(f"total_tokens is {total}, input and output make {total_in + total_out}")
+    return total_in + (cached if is_beside else 0), total_out
+
+
+def _add_claudes_cache(fields: Fields, parts: dict[str, int], problems: list[str]) -> int:
+    """What Databricks says of Claude's cache in place of details; how much of the input that is.
+
+    Source: `ChatDatabricks._convert_completion_usage_to_usage_metadata` of databricks-langchain 0.21, and its issue 446.
+    """
+    added = 0
+    for unit, name in _CLAUDES_CACHE.items():
+        if not parts.get(unit) and fields.get(name) is not None and (count := count_in(fields, name, problems)):
+            parts[unit] = count
+            added += count
+    return added
 
 
 def _output_parts(details: Any, problems: list[str]) -> dict[str, int]:
