@@ -96,6 +96,25 @@ def test_a_file_may_be_read_in_pieces_of_any_size(instrument: Any, client: Any, 
     assert by_resource(packets(3)) == EXPECTED
 
 
+def test_what_tells_no_cost_is_no_result(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """A moderation is free, and of a video nothing tells what it cost: neither is an image."""
+    instrument()
+    moderation = {"id": "modr-1", "model": "omni-moderation-latest", "results": [{"flagged": False}]}
+    video = {
+        "id": "video_1",
+        "object": "video",
+        "created_at": 1,
+        "model": "sora-2",
+        "seconds": "8",
+        "size": "720x1280",
+        "status": "completed",
+    }
+    image = {"created": 1_700_000_000, "data": [{"url": "https://a"}, {"url": "https://b"}]}
+    provider.script(Reply("\n".join([line(1, moderation), line(2, video), line(3, image)]), headers=JSONL))
+    client.files.content("file-1")
+    assert by_resource(packets(1)) == {("payi_<uuid4>", "system.unknown_model"): {"image": {"input": 0, "output": 2}}}
+
+
 @pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999", "1e300", "1700000000000000", "true", "[1]", "1" + "0" * 400])
 def test_an_odd_time_costs_no_results(instrument: Any, client: Any, provider: Any, packets: Any, stamp: str) -> None:
     """The result is dated now, and those behind it are read."""

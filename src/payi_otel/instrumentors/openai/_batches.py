@@ -31,7 +31,7 @@ _READERS: dict[str, Callable[[Any], Answer]] = {
     "response": Responses().read_answer,
     "list": Embeddings().read_answer,
 }
-"""By the `object` of an answer. Source: https://platform.openai.com/docs/api-reference/batch/request-output"""
+"""By the `object` of an answer; images have none. Source: https://platform.openai.com/docs/api-reference/batch/request-output"""
 _read_image = Images().read_answer
 
 billed = BilledResults()
@@ -99,6 +99,9 @@ def _read_line(line: bytes, reading: Prepared) -> Sequence[Payload]:
         return ()
     if not isinstance(answered, dict):
         raise TypeError("an answered line has no answer")
-    answer = _READERS.get(str(answered.get("object")), _read_image)(answered)
+    read = _READERS.get(str(answered.get("object")), _read_image)
+    if read is _read_image and answered.get("usage") is None and not isinstance(answered.get("data"), list):
+        return ()  # a moderation, which is free; or a video, whose cost nothing tells
+    answer = read(answered)
     made_at_s = answered.get("created") or answered.get("created_at")
     return to_payloads(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
