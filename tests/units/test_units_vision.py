@@ -155,6 +155,42 @@ def test_control_tokens_in_a_prompt_are_text(instrument: Any, provider: Provider
     assert units["text"]["input"] > 5
 
 
+RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5.2", "status": "completed", "output": [], "tools": []}
+SEEN = {"type": "input_text", "text": FOUR_WORDS}
+TOOL = {"type": "function", "name": "f", "parameters": {}, "strict": False}
+
+
+@pytest.mark.usefixtures("small_table")
+@pytest.mark.parametrize(
+    ("asked", "is_split"),
+    [
+        ({}, True),
+        ({"tools": [TOOL, {"type": "custom", "name": "g"}]}, True),
+        ({"previous_response_id": None}, True),
+        ({"previous_response_id": "resp_0"}, False),
+        ({"conversation": "conv_1"}, False),
+        ({"prompt": {"id": "pmpt_1"}}, False),
+        ({"tools": [TOOL, {"type": "web_search"}]}, False),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, False),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, False),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]}, False),
+    ],
+    ids=str,
+)
+def test_text_that_the_provider_adds_is_not_taken_for_an_image(
+    instrument: Any, provider: ProviderServer, packets: Any, asked: dict[str, Any], is_split: bool
+) -> None:
+    """Earlier turns, a stored prompt, files, what its own tools find: nobody here can count it."""
+    instrument()
+    provider.script(Reply({**RESPONSE, "usage": {"input_tokens": 5000, "output_tokens": 2, "total_tokens": 5002}}))
+    said = [{"role": "user", "content": [SEEN, {"type": "input_image", "image_url": IMAGE}]}, *asked.get("input", ())]
+    with openai.OpenAI(api_key="k", base_url=provider.url + "/v1", max_retries=0) as client:
+        client.responses.create(**{"model": "gpt-5.2", **asked, "input": said})
+    units, properties = units_of(packets()[0])
+    assert (units["text"]["input"] < 5000, "vision" in units) == (is_split, is_split)
+    assert properties == ({"payi_otel.usage_estimated": "vision"} if is_split else {})
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """tiktoken's cache, empty; whoever opens an address fails the test."""

@@ -25,9 +25,15 @@ _INLINE = InlineRules(
 _NO_TEXT = frozenset({*_INLINE.keys, "data", "image_url", "type", "role", "id", "call_id", "file_id", "status"})
 """Keys whose values are no tokens of text."""
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "computer_screenshot"})
+_FILE_TYPES = frozenset({"file", "input_file", "item_reference"})
+"""Parts whose text is not told."""
 _STREAM_OPTIONS = b'"stream_options"'
 _OUR_OPTIONS = b',"stream_options":{"include_usage":true}'
 """As the SDK writes what we add to a request."""
+_OWN_TOOLS = frozenset({"function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview"})
+"""Tools that the caller runs himself: what they give back stands in a request of his."""
+_UNSEEN = ("previous_response_id", "conversation", "prompt")
+"""What the provider keeps, and puts into the prompt of a response."""
 _PROMPT_KEYS = ("messages", "input", "instructions", "prompt", "tools", "functions")
 
 
@@ -66,8 +72,11 @@ class OpenAIContent(CallContent):
         return _count_tokens(request.get("input")) if isinstance(request, dict) else 0
 
     def has_image(self, request: Any) -> bool:
-        """Whether an image stands in a message, or in what a tool gave back."""
-        return isinstance(request, dict) and _has_image([request.get("messages"), request.get("input")])
+        """Whether an image stands in a message, or in what a tool gave back: beside text of which all stands in the request."""
+        if not isinstance(request, dict):
+            return False
+        given = [request.get("messages"), request.get("input")]
+        return _has_type(given, _IMAGE_TYPES) and not (_has_type(given, _FILE_TYPES) or _adds_text(request))
 
     def said(self, answer: Any) -> Iterator[str]:
         """Text, refusals, reasoning where it is told, and tool arguments."""
@@ -86,12 +95,19 @@ class OpenAIContent(CallContent):
             yield from _texts([item.get("content") or item.get("arguments") for item in answer["output"] or () if isinstance(item, dict)])
 
 
-def _has_image(value: Any) -> bool:
+def _has_type(value: Any, kinds: frozenset[str]) -> bool:
     if isinstance(value, list):
-        return any(_has_image(item) for item in value)
+        return any(_has_type(item, kinds) for item in value)
     if not isinstance(value, dict):
         return False
-    return value.get("type") in _IMAGE_TYPES or _has_image(value.get("content")) or _has_image(value.get("output"))
+    return value.get("type") in kinds or _has_type(value.get("content"), kinds) or _has_type(value.get("output"), kinds)
+
+
+def _adds_text(request: dict[str, Any]) -> bool:
+    """Whether the provider adds text of its own to the prompt: earlier turns, a stored prompt, or what tools of its own find."""
+    tools = request.get("tools")
+    is_served = isinstance(tools, list) and any(isinstance(tool, dict) and tool.get("type") not in _OWN_TOOLS for tool in tools)
+    return is_served or "web_search_options" in request or any(request.get(name) is not None for name in _UNSEEN)
 
 
 def _texts(value: Any) -> Iterator[str]:
