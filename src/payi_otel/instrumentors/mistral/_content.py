@@ -22,7 +22,7 @@ class MistralContent(CallContent):
     """The content of a call through `mistralai`."""
 
     inline = _INLINE
-    call_marks = Marks(b"tool_calls", b"function.call")
+    call_marks = Marks(b"tool_calls", b"function.call", b"function_call")
 
     def prompt_texts(self, request: Any) -> Iterator[str]:
         """Messages, a prompt with its suffix, inputs, instructions and tools."""
@@ -30,13 +30,16 @@ class MistralContent(CallContent):
             yield from texts_in([request.get(key) for key in _PROMPT_KEYS], _NO_TEXT)
 
     def said(self, answer: Any) -> Iterator[str]:
-        """The choices' words and tool arguments; a conversation's outputs, and what its events add to them; what was heard."""
+        """The choices' words and tool arguments; a conversation's or response's outputs, and what events add to them; what was heard."""
         if not isinstance(answer, dict):
+            return
+        if str(answer.get("type")).startswith("response."):  # events that end something say it once more
+            yield from texts_in(answer.get("delta"), _NO_TEXT)
             return
         for choice in answer.get("choices") or ():
             words = choice.get("message") or choice.get("delta") or {}
             yield from texts_in([words.get(key) for key in _SAID_KEYS], _NO_TEXT)
-        for part in (answer, *(answer.get("outputs") or ())):
+        for part in (answer, *(answer.get("outputs") or ()), *(answer.get("output") or ())):
             yield from texts_in([part.get(key) for key in ("content", "arguments", "text")], _NO_TEXT)
 
     def read_function_calls(self, answers: Sequence[Any]) -> Iterator[FunctionCall]:
@@ -65,6 +68,9 @@ def _pieces(answer: Any) -> Iterator[tuple[Any, str, str | None]]:
     for entry in (answer, *(answer.get("outputs") or ())):
         if entry.get("type") in ("function.call", "function.call.delta"):
             yield entry.get("tool_call_id"), entry.get("name") or "", _text(entry.get("arguments"))
+    for item in answer.get("output") or (answer.get("item"),):
+        if isinstance(item, dict) and item.get("type") == "function_call" and answer.get("type") != "response.output_item.added":
+            yield item.get("call_id"), item.get("name") or "", _text(item.get("arguments"))
 
 
 def _text(arguments: Any) -> str | None:

@@ -8,6 +8,7 @@ from payi_otel.instrumentors._base import Patch, Table
 from payi_otel.instrumentors._capture import capture_request, send_and_capture, send_and_capture_async
 from payi_otel.instrumentors._operation import Operation
 from payi_otel.instrumentors.mistral._operations import Completion, Conversation, Embeddings, FillIn, Reading
+from payi_otel.instrumentors.mistral._responses import Responses
 from payi_otel.instrumentors.mistral._usage import UNIT_SOURCES
 
 _CHAT, _CHAT_STREAM = Completion(), Completion(stream=True)
@@ -30,6 +31,7 @@ _METHODS: tuple[tuple[str, str, Operation, str], ...] = (
 )
 """Module, method, what it asks, and the version it came with; each has a twin that is awaited."""
 _MOVED = "2"
+_RESPONSES = Responses()
 
 
 def _patches() -> Iterator[Patch]:
@@ -43,6 +45,8 @@ def _patches() -> Iterator[Patch]:
             begun = since or came
             yield Patch(package + module, method, operation, since=begun, until=until)
             yield Patch(package + module, f"{method}_async", operation, is_async=True, since=begun, until=until)
+    yield Patch("mistralai.client.responses", "Responses.create", _RESPONSES, since="3.7")
+    yield Patch("mistralai.client.responses", "Responses.create_async", _RESPONSES, is_async=True, since="3.7")
 
 
 TABLE = Table(

@@ -1,4 +1,4 @@
-"""Mistral's conversations, documents and transcriptions, and where a version of the SDK has none of them."""
+"""Mistral's conversations, responses, documents and transcriptions, and where a version of the SDK has none of them."""
 
 from __future__ import annotations
 
@@ -105,6 +105,73 @@ def test_a_conversations_stream_is_one_packet(outcome: str, client: Any, provide
         assert (body["units"], body["http_status_code"]) == (UNITS, 200)
     else:
         assert body["http_status_code"] == {"error": 299, "left": 200}[outcome]
+        assert properties["payi_otel.usage_estimated"] == "input,output"
+
+
+TURN = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{}"}
+TEXT = {"type": "output_text", "text": "Hello.", "annotations": []}
+WROTE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [TEXT]}
+RESPONSE = {
+    **{"id": "resp_1", "object": "response", "created_at": 1, "model": "mistral-medium-2508", "parallel_tool_calls": True},
+    **{"status": "completed", "tool_choice": "auto", "tools": [], "output": [WROTE, TURN], "temperature": 0.3, "top_p": 1.0},
+}
+SPENT = {
+    **{"input_tokens": 40, "input_tokens_details": {"cached_tokens": 30, "cache_write_tokens": 4}},
+    **{"output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 49},
+}
+RESPONSE_UNITS = {
+    **{"text": {"input": 6, "output": 4}, "text_cache_read": {"input": 30, "output": 0}},
+    **{"text_cache_write": {"input": 4, "output": 0}, "reasoning": {"input": 0, "output": 5}},
+}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_response_is_one_packet(is_async: bool, client: Any, provider: ProviderServer, packets: Any) -> None:
+    """What was cached and what was reasoned are parts of its totals."""
+    responses = has(client, "responses")
+    provider.script(Reply({**RESPONSE, "usage": SPENT}))
+
+    async def call_async() -> None:
+        async with client:
+            await responses.create_async(model="mistral-medium-latest", input="Say hello.")
+
+    asyncio.run(call_async()) if is_async else responses.create(model="mistral-medium-latest", input="Say hello.")
+    body = packets()[0]["body"]
+    assert (body["units"], body["resource"], body["provider_response_id"]) == (RESPONSE_UNITS, "mistral-medium-latest", "resp_1")
+    assert body["provider_response_function_calls"] == [{"name": "f", "arguments": "{}"}]
+
+
+@pytest.mark.parametrize("outcome", ["ok", "error", "left"])
+def test_a_responses_stream_is_one_packet(outcome: str, client: Any, provider: ProviderServer, packets: Any) -> None:
+    """Answered whole, broken off by Mistral, or left."""
+    responses = has(client, "responses")
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    begun = {**RESPONSE, "status": "in_progress", "output": [], "usage": None}
+    events = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_text.delta", "delta": "Hello.", "logprobs": [], **place},
+        {"type": "response.output_text.done", "text": "Hello.", "logprobs": [], **place},
+        {"type": "response.output_item.done", "item": TURN, "output_index": 1},
+        {"type": "response.completed", "response": {**RESPONSE, "usage": SPENT}},
+    ]
+    if outcome == "error":
+        events[-1] = {"type": "error", "code": "overloaded", "message": "no", "param": None}
+    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
+    provider.script(Reply(events=named(numbered), done=False, held=outcome == "left"))
+    with responses.create(model="mistral-medium-latest", input="Say hello.", stream=True) as stream:
+        for event in stream:
+            if outcome == "left" and event.data.type == "response.output_item.done":
+                break
+    body = packets()[0]["body"]
+    properties = body.get("properties", {})
+    assert (body["resource"], body["provider_response_id"]) == ("mistral-medium-latest", "resp_1")
+    assert body["provider_response_function_calls"] == [{"name": "f", "arguments": "{}"}]
+    assert properties.get("payi_otel.end_reason") == {"ok": None, "error": "error", "left": "closed"}[outcome]
+    if outcome == "ok":
+        assert (body["units"], body["http_status_code"]) == (RESPONSE_UNITS, 200)
+    else:
+        assert body["http_status_code"] == {"error": 299, "left": 200}[outcome]
+        assert body["units"] == {"text": {"input": 3, "output": 2}}
         assert properties["payi_otel.usage_estimated"] == "input,output"
 
 
