@@ -33,8 +33,9 @@ def read_usage(usage: Any) -> Usage | None:
 
     `tokens` is taken only where nothing is said of what is billed, as by private deployments.
     """
-    billed = get(usage, "billed_units") or get(usage, "tokens")
-    if not isinstance(billed, dict) or all(count is None for count in billed.values()):
+    told = [counts for name in ("billed_units", "tokens") if isinstance(counts := get(usage, name), dict)]
+    billed = next((counts for counts in told if any(count is not None for count in counts.values())), None)
+    if billed is None:
         return None
     problems: list[str] = []
     counts = {name: count_of(billed, name, problems) for name in billed}  # Cohere sends them as 7.0

@@ -274,6 +274,11 @@ def test_a_client_of_another_cloud_is_not_recorded(client: Any, provider: Provid
         ({"api_version": {"version": "1"}}, None, None),
         ({"billed_units": {"search_units": None}}, None, None),
         ({"tokens": {"input_tokens": 7, "output_tokens": 2}}, {"text": (7, 2)}, None),
+        (
+            {"billed_units": {"input_tokens": None, "output_tokens": None}, "tokens": {"input_tokens": 7, "output_tokens": 2}},
+            {"text": (7, 2)},
+            None,
+        ),
         ({"billed_units": {"input_tokens": 0, "output_tokens": 0}, "tokens": {"input_tokens": 9}}, {"text": (0, 0)}, None),
         ({"billed_units": {"text_tokens": 5, "image_tokens": 90, "images": 1}}, {"text": (5, 0), "vision": (90, 0)}, None),
         ({"billed_units": {"input_tokens": 95, "image_tokens": 90}}, {"text": (5, 0), "vision": (90, 0)}, None),
