@@ -54,3 +54,20 @@ def test_a_workspace_is_told_by_its_host(host: str, category: str, provider: Any
     (packet,) = packets()
     assert (packet["body"]["category"], packet["body"]["resource"]) == (category, "my-endpoint")
     assert packet["body"]["units"] == {"text": {"input": 5, "output": 2}}
+
+
+@pytest.mark.parametrize(
+    ("usage", "units"),
+    [
+        ({"prompt_tokens": 21, "total_tokens": 81}, {"text": {"input": 21, "output": 60}}),
+        ({"completion_tokens": 60, "total_tokens": 81}, {"text": {"input": 21, "output": 60}}),
+        ({"prompt_tokens": 21, "total_tokens": 21}, {"text": {"input": 21, "output": 0}}),
+        ({"prompt_tokens": 21}, {"text": {"input": 21, "output": 0}}),
+    ],
+)
+def test_a_total_that_is_left_out_is_the_sums_rest(usage: Any, units: Any, provider: Any, instrument: Any, packets: Any) -> None:
+    """As Gemini leaves out the output of an answer that is all reasoning."""
+    instrument()
+    provider.script(Reply({**ANSWER, "usage": usage}))
+    workspace("https://dbc-1.cloud.databricks.com", provider).query("my-endpoint", prompt="Say hello.")
+    assert packets()[0]["body"]["units"] == units

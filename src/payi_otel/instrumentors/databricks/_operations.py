@@ -91,6 +91,8 @@ class Query(Operation):
         total_in, total_out, total = (count_of(usage, name, problems) for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
         if counts[0] is None and total > total_out:
             total_in = total - total_out
+        elif counts[1] is None and total > total_in:
+            total_out = total - total_in
         mismatch = "; ".join(problems) or None
         used = Usage({TEXT: Units(total_in, total_out)}, total_in, total_out, mismatch=mismatch)
         return Answer(answer.response_id, answer.model, answer.finish_reasons, used)
