@@ -262,6 +262,18 @@ def test_error_event_at_once_costs_nothing(instrument: Any, client: Any, provide
     assert packet["body"]["provider_response_id"] == "payi_<uuid4>"
 
 
+@pytest.mark.parametrize("kind", ["function_call_arguments", "shell_call_command"])
+def test_an_error_behind_a_tool_call_is_estimated(instrument: Any, client: Any, provider: Any, packets: Any, kind: str) -> None:
+    """What a tool is called with is the model's own output, too."""
+    instrument()
+    place = {"output_index": 0, "command_index": 0, "item_id": "i", "sequence_number": 2}
+    delta = {"type": f"response.{kind}.delta", "delta": "ls -lah /var", **place}
+    error = {"type": "error", "code": "server_error", "message": "No.", "param": None, "sequence_number": 3}
+    provider.script(Reply(events=[*events()[:2], delta, error], done=False))
+    list(client.responses.create(**REQUEST, stream=True))
+    assert packets()[0]["body"]["units"] == {"text": {"input": 3, "output": 3}}
+
+
 def test_closed_stream_is_estimated_by_what_came(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
     """The caller left: no usage came, the units are an estimate and say so."""
     instrument()

@@ -27,6 +27,7 @@ _OUTPUT_EVENTS = frozenset(
         "response.custom_tool_call_input.delta",
         "response.mcp_call_arguments.delta",
         "response.code_interpreter_call_code.delta",
+        "response.shell_call_command.delta",
         "response.audio.delta",
         "response.output_audio.delta",
         "response.image_generation_call.partial_image",
