@@ -119,6 +119,21 @@ def test_running_usage_counts_its_last_value(instrument: Any, client: Any, provi
     assert left["body"]["properties"] == {"payi_otel.end_reason": "closed"}
 
 
+def test_what_azures_filters_say_hides_no_id_and_no_tier(instrument: Any, client: Any, provider: Any, packets: Any) -> None:
+    """Before the first chunk and behind the last one, where they run beside the model: of neither an id nor a model."""
+    instrument()
+    nameless = {"id": "", "object": "", "created": 0, "model": ""}
+    offsets = {"check_offset": 1, "start_offset": 1, "end_offset": 9}
+    annotated = {"index": 0, "finish_reason": None, "content_filter_results": {}, "content_filter_offsets": offsets}
+    said = [{**event, "service_tier": "priority"} for event in chat_events()]
+    events = [{**nameless, "choices": [], "prompt_filter_results": []}, *said, {**nameless, "choices": [annotated]}]
+    provider.script(Reply(events=events))
+    list(client.chat.completions.create(**ASKED))
+    body = packets()[0]["body"]
+    assert (body["provider_response_id"], body["units"]) == ("chatcmpl-1", {"text": {"input": 12, "output": 5}})
+    assert body["properties"] == {"payi_otel.service_tier": "priority"}
+
+
 @pytest.mark.parametrize("way", ["drained", "closed", "failed"])
 def test_inline_delivery_has_delivered_when_the_stream_has_ended(
     way: str, instrument: Any, client: Any, provider: Any, ingest: Any

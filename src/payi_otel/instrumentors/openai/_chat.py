@@ -189,22 +189,23 @@ def _has_iterator(messages: Any) -> bool:
 class ChatStreamReader(RecordingReader):
     """Takes `ChatCompletionChunk`s. The last usage wins: some servers send a running total on every chunk."""
 
-    __slots__ = ("_choices", "_error", "_first", "_hide_usage", "_last", "_reasons", "_usage")
+    __slots__ = ("_choices", "_error", "_hide_usage", "_last", "_named", "_reasons", "_usage")
 
     def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
         super().__init__()
         self._hide_usage, self._choices = hide_usage, choices
         self._error: Any = None
         self._usage: Any = None
-        self._first: Any = None
+        self._named: Any = None
+        """The first chunk that says whose it is: Azure's filters send some before and behind that do not."""
         self._last: Any = None
         self._reasons: dict[int, str] = {}
 
     def take(self, event: Any) -> bool:
         """Three fields; the worker reads the rest."""
         self.keep(event)
-        if self._first is None:
-            self._first = event
+        if self._named is None and (get(event, "id") or get(event, "model")):
+            self._named = event
         if type(event) is dict:
             choices, usage = event.get("choices"), event.get("usage")
         else:
@@ -234,10 +235,11 @@ class ChatStreamReader(RecordingReader):
 
     def answer(self) -> Answer:
         """Ids and model from the chunks, which all repeat them; usage from the last that had one."""
-        first, reasons = self._first, [self._reasons[index] for index in sorted(self._reasons)]
-        answer = _answer(fields_of(self._last if self._last is not None else first), self._usage, reasons)
-        if (not answer.response_id or not answer.model) and first is not None:
-            answer = replace(answer, response_id=get(first, "id") or answer.response_id, model=get(first, "model") or answer.model)
+        named, reasons = self._named, [self._reasons[index] for index in sorted(self._reasons)]
+        told = named if get(named, "id") and not get(self._last, "id") else self._last
+        answer = _answer(fields_of(told), self._usage, reasons)
+        if (not answer.response_id or not answer.model) and named is not None:
+            answer = replace(answer, response_id=get(named, "id") or answer.response_id, model=get(named, "model") or answer.model)
         if self._error is None:
             return answer
         kind = get(self._error, "type") or get(self._error, "code") or "error"
