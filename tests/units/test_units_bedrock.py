@@ -418,4 +418,5 @@ def test_the_images_of_a_body_are_left_out_unless_they_are_wanted(
         "inputImage": kept,
         "init_image": kept,
     }
-    assert json.loads(packet["body"]["provider_response_json"]) == {"images": [kept], "artifacts": [{"base64": kept, "finishReason": "SUCCESS"}]}
+    answer = json.loads(packet["body"]["provider_response_json"])
+    assert answer == {"images": [kept], "artifacts": [{"base64": kept, "finishReason": "SUCCESS"}]}
