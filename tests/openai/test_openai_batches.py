@@ -50,7 +50,7 @@ def by_resource(packets: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
 EXPECTED = {
     ("chatcmpl-1", "gpt-5.2"): {"text": {"input": 15, "output": 8}, "text_cache_read": {"input": 5, "output": 0}},
     ("resp_1", "gpt-5.2"): {"text": {"input": 7, "output": 1}, "reasoning": {"input": 0, "output": 2}},
-    ("payi_<uuid4>", "text-embedding-3-small"): {"text": {"input": 6, "output": 0}},
+    ("batch_req_3", "text-embedding-3-small"): {"text": {"input": 6, "output": 0}},
 }
 
 
@@ -112,7 +112,7 @@ def test_what_tells_no_cost_is_no_result(instrument: Any, client: Any, provider:
     image = {"created": 1_700_000_000, "data": [{"url": "https://a"}, {"url": "https://b"}]}
     provider.script(Reply("\n".join([line(1, moderation), line(2, video), line(3, image)]), headers=JSONL))
     client.files.content("file-1")
-    assert by_resource(packets(1)) == {("payi_<uuid4>", "system.unknown_model"): {"image": {"input": 0, "output": 2}}}
+    assert by_resource(packets(1)) == {("batch_req_3", "system.unknown_model"): {"image": {"input": 0, "output": 2}}}
 
 
 @pytest.mark.parametrize("stamp", ["NaN", "Infinity", "1e999", "1e300", "1700000000000000", "true", "[1]", "1" + "0" * 400])
@@ -164,9 +164,9 @@ def test_an_id_that_is_no_text_costs_and_adds_no_result(instrument: Any, client:
     provider.script(reply, reply)
     for _ in range(2):
         client.files.content("file-1")
-        for packet in packets(3):
-            assert packet["body"]["units"] == EXPECTED["chatcmpl-1", "gpt-5.2"]
-            assert packet["body"]["provider_response_id"] == "payi_<uuid4>"
+        found = packets(3)
+        assert [packet["body"]["units"] for packet in found] == [EXPECTED["chatcmpl-1", "gpt-5.2"]] * 3
+        assert sorted(packet["body"]["provider_response_id"] for packet in found) == ["batch_req_3", "payi_<uuid4>", "payi_<uuid4>"]
 
 
 def test_odd_lines_cost_no_good_ones(instrument: Any, client: Any, provider: Any, ingest: Any) -> None:

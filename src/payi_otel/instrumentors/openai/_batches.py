@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from payi_otel._json import read_json
 from payi_otel.instrumentors._batches import BilledResults, ReadResults, read_result, to_payloads, watch
 from payi_otel.instrumentors._capture import HttpExchange
 from payi_otel.instrumentors._invocation import Answer
-from payi_otel.instrumentors._values import count_of, get
+from payi_otel.instrumentors._values import count_of, get, text_of
 from payi_otel.instrumentors._wrapper import Prepared
 from payi_otel.instrumentors.openai._chat import Chat
 from payi_otel.instrumentors.openai._client import read_client
@@ -103,5 +105,7 @@ def _read_line(line: bytes, reading: Prepared) -> Sequence[Payload]:
     if read is _read_image and answered.get("usage") is None and not isinstance(answered.get("data"), list):
         return ()  # a moderation, which is free; or a video, whose cost nothing tells
     answer = read(answered)
+    if not text_of(answer.response_id):  # of an embedding or images: whoever else reads the file knows the line by this
+        answer = replace(answer, response_id=text_of(get(result, "id")))
     made_at_s = answered.get("created") or answered.get("created_at")
     return to_payloads(reading, answer, OpenAIContent(None, [answered], streamed=False), made_at_s=made_at_s)
