@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from inspect import isasyncgen, isgenerator
 from typing import Any
 
+from payi_otel.context._generators import Room, read_in, read_in_async
 from payi_otel.instrumentors._capture import current_exchange
 from payi_otel.instrumentors._invocation import Invocation
 from payi_otel.instrumentors._iterators import Unread
@@ -133,3 +135,32 @@ async def _async_steps(operation: Any, started: Invocation, inner: AsyncIterator
         except BaseException as error:
             tap.fail(error)
             raise
+
+
+def keep_scope(binding: Binding) -> Callable[..., Any]:
+    """A wrapper for a generator function of the SDK's, sync or async, that asks at its first step, wherever that is.
+
+    All it does is done in the context of its call.
+    """
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        room = Room.here()
+        return _read_in(room, wrapped(*args, **kwargs)) if binding.active else wrapped(*args, **kwargs)
+
+    return call
+
+
+def keep_scope_async(binding: Binding) -> Callable[..., Any]:
+    """The same for a coroutine function that gives an async generator."""
+
+    async def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        room = Room.here()
+        return _read_in(room, await wrapped(*args, **kwargs)) if binding.active else await wrapped(*args, **kwargs)
+
+    return call
+
+
+def _read_in(room: Room, stream: Any) -> Any:
+    if isgenerator(stream):
+        return read_in(stream, room)
+    return read_in_async(stream, room) if isasyncgen(stream) else stream

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from payi_otel.instrumentors._base import Patch, Table
+from payi_otel.instrumentors._generators import keep_scope
 from payi_otel.instrumentors.cohere._http import plain, send, send_async, send_stream, streamed
 from payi_otel.instrumentors.cohere._operations import CohereOperation
 from payi_otel.instrumentors.cohere._usage import UNIT_SOURCES
@@ -19,6 +20,10 @@ _V1_STREAMS = {
 }
 _V2_STREAMS = {"chat_stream": CohereOperation("chat", stream=True)}
 _SINCE = {"parse": "7.1"}
+_ASKED_LATER = {
+    "cohere.base_client": ("BaseCohere.chat_stream", "BaseCohere.generate_stream"),
+    "cohere.v2.client": ("V2Client.chat_stream",),
+}
 _HTTP = "cohere.core.http_client"
 
 
@@ -39,6 +44,11 @@ def _patches() -> Iterator[Patch]:
         for name, operation in streams.items():
             yield Patch(module, f"{sync}.{name}", bound_wrapper=streamed(operation))
             yield Patch(module, f"{twin}.{name}", bound_wrapper=streamed(operation))
+    for module, generators in _ASKED_LATER.items():
+        for name in generators:
+            yield Patch(module, name, bound_wrapper=keep_scope)
+            yield Patch(module, f"Async{name}", bound_wrapper=keep_scope)
+    yield Patch("cohere.client", "Client.embed_stream", bound_wrapper=keep_scope, since="6.1")
 
 
 TABLE = Table(

@@ -14,7 +14,7 @@ from payi_otel.instrumentors._capture import (
     send_without_baggage_async,
 )
 from payi_otel.instrumentors._gemini_usage import UNIT_SOURCES
-from payi_otel.instrumentors._generators import wrap_async_generator, wrap_generator
+from payi_otel.instrumentors._generators import keep_scope, keep_scope_async, wrap_async_generator, wrap_generator
 from payi_otel.instrumentors.google_genai._decisions import Decisions
 from payi_otel.instrumentors.google_genai._http import ROUTES
 from payi_otel.instrumentors.google_genai._interactions import Interactions
@@ -25,7 +25,6 @@ from payi_otel.instrumentors.google_genai._operations import (
     GenerateImages,
     capture_request,
 )
-from payi_otel.instrumentors.google_genai._streams import keep_scope, keep_scope_async
 
 CONTENT, STREAM, EMBEDDINGS, IMAGES = GenerateContent(), GenerateContentStream(), EmbedContent(), GenerateImages()
 INTERACTIONS, DECISIONS = Interactions(), Decisions()

@@ -160,6 +160,54 @@ def test_a_stream_that_is_never_read_asks_nothing(client: Any, provider: Provide
     assert provider.requests == []
 
 
+OLD_EVENTS = lines(
+    {"event_type": "text-generation", "text": "Hello.", "is_finished": False},
+    {"event_type": "stream-end", "is_finished": True, "finish_reason": "COMPLETE", "response": GENERATED},
+)
+BY_TYPE = {**VECTORS, "embeddings": {"float": [[0.5]]}, "response_type": "embeddings_by_type"}
+LAZY: dict[str, tuple[Reply, Callable[[Any], Any]]] = {
+    "chat_stream": (Reply(events=EVENTS, done=False), lambda one: one.chat_stream(**ASK)),
+    "generate_stream": (Reply(events=OLD_EVENTS, done=False), lambda one: one.generate_stream(prompt="Say hello.")),
+    "embed_stream": (Reply(BY_TYPE), lambda one: one.embed_stream(texts=["a"], model="embed")),
+}
+"""They are generators, and ask at their first step."""
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_a_stream_that_is_read_elsewhere_keeps_its_user(name: str, client: Any, provider: ProviderServer, packets: Any) -> None:
+    """Within another's scope, which goes on around it."""
+    reply, ask = LAZY[name]
+    if not hasattr(client, name):
+        pytest.skip(f"this version has no {name}")
+    provider.script(reply)
+    with payi_otel.track_context(user_id="ada"):
+        stream = ask(client)
+    with payi_otel.track_context(user_id="bob"):
+        for _ in stream:
+            assert payi_otel.get_context()["user_id"] == "bob"
+    (packet,) = packets()
+    assert packet["scope"]["xproxy-user-id"] == "ada"
+
+
+@pytest.mark.parametrize("name", ["chat_stream", "generate_stream"])
+def test_an_async_stream_keeps_its_user_likewise(name: str, instrument: Any, provider: ProviderServer, packets: Any) -> None:
+    """It is an async generator."""
+    instrument()
+    reply, ask = LAZY[name]
+    provider.script(reply)
+
+    async def read(one: Any) -> None:
+        with payi_otel.track_context(user_id="ada"):
+            stream = ask(one)
+        with payi_otel.track_context(user_id="bob"):
+            async for _ in stream:
+                assert payi_otel.get_context()["user_id"] == "bob"
+
+    run(provider, read)
+    (packet,) = packets()
+    assert packet["scope"]["xproxy-user-id"] == "ada"
+
+
 def run(provider: ProviderServer, call: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
     """With an async client."""
 
