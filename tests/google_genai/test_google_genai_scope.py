@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from provider_server import ProviderServer, Reply
+from wrapt import ObjectProxy
 
 import payi_otel
 
@@ -74,3 +75,27 @@ async def test_an_async_stream_keeps_its_user_likewise(chat: bool, client: Any, 
             assert payi_otel.get_context()["user_id"] == "bob"
     assert user_of(packets()[0]) == "alice"
     await (client.aio.aclose() if hasattr(client.aio, "aclose") else client._api_client._async_httpx_client.aclose())
+
+
+class Proxy(ObjectProxy):
+    """What says to be a generator, and is none: it can only be gone through."""
+
+    def __next__(self) -> Any:
+        raise TypeError("not an iterator")
+
+    def __iter__(self) -> Any:
+        return iter(self.__wrapped__)
+
+
+def test_what_another_instrumentation_made_of_a_stream_stays_its_own(
+    client: Any, instrument: Any, packets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenInference's does, where it has patched the SDK first."""
+    original = genai.models.Models.generate_content_stream
+    monkeypatch.setattr(genai.models.Models, "generate_content_stream", lambda self, **asked: Proxy(original(self, **asked)))
+    instrument()
+    stream = client.models.generate_content_stream(**ASK)
+    assert type(stream) is Proxy
+    assert [answer.text for answer in stream] == ["Hello."]
+    assert len(packets()) == 1
+    payi_otel.shutdown(5)  # before the method is put back

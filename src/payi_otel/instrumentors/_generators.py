@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from inspect import isasyncgen, isgenerator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from payi_otel.context._generators import Room, read_in, read_in_async
@@ -161,6 +161,7 @@ def keep_scope_async(binding: Binding) -> Callable[..., Any]:
 
 
 def _read_in(room: Room, stream: Any) -> Any:
-    if isgenerator(stream):
+    """What another instrumentation made of the SDK's generator, and says to be one, stays as it is."""
+    if type(stream) is GeneratorType:
         return read_in(stream, room)
-    return read_in_async(stream, room) if isasyncgen(stream) else stream
+    return read_in_async(stream, room) if type(stream) is AsyncGeneratorType else stream
