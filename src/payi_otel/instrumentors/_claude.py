@@ -17,7 +17,7 @@ from payi_otel.instrumentors._content import CallContent, RecordingReader, texts
 from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, OtherCall
 from payi_otel.instrumentors._values import count_of, get, text_of
-from payi_otel.packets.counting import by_length
+from payi_otel.packets.counting import of_length
 from payi_otel.packets.long_prompts import CLAUDE, is_long_prompt
 from payi_otel.packets.units import (
     REASONING,
@@ -222,7 +222,7 @@ class MessageStreamReader(RecordingReader):
         usage = self._usage
         properties: dict[str, str] = {}
         if usage and not self._is_final and self._said:
-            estimated = by_length(["x" * self._said])
+            estimated = of_length(self._said)
             if estimated > (usage.get("output_tokens") or 0):
                 usage = {**usage, "output_tokens": estimated}
                 properties[semconv.PROPERTY_USAGE_ESTIMATED] = "output"

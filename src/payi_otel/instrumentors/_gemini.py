@@ -13,7 +13,7 @@ from payi_otel.instrumentors._gemini_usage import read_usage
 from payi_otel.instrumentors._inline import InlineRules
 from payi_otel.instrumentors._invocation import Answer, Invocation
 from payi_otel.instrumentors._values import get
-from payi_otel.packets.counting import by_length
+from payi_otel.packets.counting import of_length
 from payi_otel.payload import ContentReader, FunctionCall
 
 _NO_TEXT = frozenset({"data", "inlineData", "inline_data", "fileData", "file_data", "mimeType", "mime_type", "role", "thoughtSignature"})
@@ -102,7 +102,7 @@ class GeminiReader:
         model, usage, tier = model_name(self._model), self._usage, self._tier
         is_estimated = self._said > 0 and bool(usage.get("prompt_token_count")) and usage.keys().isdisjoint(_OUTPUT_COUNTS)
         if is_estimated:
-            usage = {**usage, "candidates_token_count": by_length(["x" * self._said])}
+            usage = {**usage, "candidates_token_count": of_length(self._said)}
         return Answer(
             response_id=self._id or None,
             model=model,

@@ -36,7 +36,12 @@ _TIKTOKEN_SDKS = frozenset({"openai", "anthropic"})
 
 def by_length(texts: Iterable[str]) -> int:
     """Tokens by the length of the text, never exact."""
-    return -(-sum(len(text) for text in texts) // _CHARS_PER_TOKEN)
+    return of_length(sum(len(text) for text in texts))
+
+
+def of_length(characters: int) -> int:
+    """Tokens of so many characters, never exact."""
+    return -(-characters // _CHARS_PER_TOKEN)
 
 
 class TokenCounters:

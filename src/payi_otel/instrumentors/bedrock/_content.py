@@ -14,7 +14,9 @@ from payi_otel.payload import FunctionCall
 
 _NO_TEXT = frozenset({"bytes", "data", "type", "role", "id", "toolUseId", "tool_use_id", "signature", "format", "media_type", "image"})
 """Keys whose values are no tokens of text."""
-_IMAGE_KEYS = ("image", "mask", "inputImage", "conditionImage", "maskImage", "sourceImage", "referenceImage", "init_image", "mask_image")
+_IMAGE_KEYS = frozenset(
+    {"image", "mask", "inputImage", "conditionImage", "maskImage", "sourceImage", "referenceImage", "init_image", "mask_image"}
+)
 """Of the bodies of Titan, Nova Canvas and Stability."""
 _PROMPT_KEYS = ("system", "messages", "toolConfig", "tools", "prompt", "inputText", "message", "texts", "inputs", "input")
 _SAID_KEYS = (
@@ -37,7 +39,7 @@ class BedrockContent(CallContent):
 
     inline = InlineRules(
         keys=frozenset({"bytes", "data", "redactedContent", "base64", "base64String"}),
-        maybe_keys=frozenset(_IMAGE_KEYS),
+        maybe_keys=_IMAGE_KEYS,
         maybe_lists=frozenset({"images"}),
     )
     call_marks = Marks(b"toolUse", b"tool_use", b"tool_calls")
